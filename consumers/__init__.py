@@ -1,0 +1,1 @@
+"""Kafka workers: one loop, and one small sink a purpose."""

@@ -1,0 +1,1 @@
+"""The front door: what a service imports and what an operator runs."""

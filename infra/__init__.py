@@ -1,0 +1,1 @@
+"""The outside world, one small folder a thing. Nothing here knows why it is called."""

@@ -1,0 +1,1 @@
+"""What travels and what is cached: events, rows, entries, and the catalog that names them. Pure: no I/O."""
