@@ -1,0 +1,253 @@
+"""The catalog: for each table, what is cached of it, under which keys and tags, and for how long.
+
+It is a value, made once and passed around. A row's entry lies under a key (``user:{id}``); everything else that is
+derived from rows carries tags (``user:{user_id}``), and a change of a row drops the tags that its old and its new
+values name. A column that is not listed never leaves Postgres.
+
+A template names columns in braces. Its *family* is what stands before the first brace (``user:``), and the family
+tag ``user:*`` stands for all tags of the family at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import msgspec
+
+from schemas.errors import CatalogError, PatternError
+
+ROW_TTL_S = 300
+ROW_LIMIT_BYTES = 64 * 1024
+
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
+_TEMPLATE = re.compile(r"^[a-z][a-z0-9_-]*(:\{\w+\})*$")
+_ESCAPED = re.compile(r"[%:*\s]")
+
+
+class Column(msgspec.Struct, frozen=True):
+    """A cached column and its Postgres type (``int8``, ``text``, ``timestamptz``, ``text[]``, ``enum`` …)."""
+
+    name: str
+    type: str
+    nullable: bool = False
+
+
+class Template(msgspec.Struct, frozen=True):
+    """The form of a key or a tag: a family and the columns that tell its members apart."""
+
+    text: str
+
+    @property
+    def family(self) -> str:
+        """What stands before the first value: ``user`` of ``user:{id}``."""
+        return self.text.split(":", 1)[0]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns whose values the template takes, in order."""
+        return tuple(_PLACEHOLDER.findall(self.text))
+
+    def fill(self, values: Sequence[object]) -> str:
+        """The key or tag for these values, which must be in the order of ``columns``."""
+        return ":".join((self.family, *map(key_part, values)))
+
+
+def key_part(value: object) -> str:
+    """One value as part of a key: text, with the characters that give a key its form escaped."""
+    if value is True or value is False:
+        return "true" if value else "false"
+    text = str(value)
+    return _ESCAPED.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
+
+
+def family_tag(family: str) -> str:
+    """The tag that stands for every tag of a family."""
+    return f"{family}:*"
+
+
+class Table(msgspec.Struct, frozen=True, dict=True):
+    """What is cached of one table.
+
+    Attributes:
+        key: the primary key's columns, which are also the message key of its events.
+        entry: the template of the row's own entry, over key columns; None where rows are not cached one by one.
+        tags: templates of the tags that a change of a row drops, by its old and its new values.
+        columns: the cached columns, in the order of the canonical form. Key and tag columns are among them.
+        ttl_s: how long an entry lives, in seconds.
+        limit_bytes: a row whose canonical form is larger is not cached.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    entry: str | None = None
+    tags: tuple[str, ...] = ()
+    schema: str = "public"
+    ttl_s: int = ROW_TTL_S
+    limit_bytes: int = ROW_LIMIT_BYTES
+
+    def __post_init__(self) -> None:
+        """Refuse a table that contradicts itself.
+
+        Raises:
+            CatalogError: names every fault found.
+        """
+        names = [column.name for column in self.columns]
+        faults = [f"column {name!r} is listed twice" for name in {n for n in names if names.count(n) > 1}]
+        if not self.key:
+            faults.append("it has no key: name the columns of its primary key")
+        for template in (self.entry, *self.tags):
+            if template is not None and not _TEMPLATE.match(template):
+                faults.append(f"template {template!r} is not of the form 'family:{{column}}'")
+        used = {c for template in self.tags for c in Template(template).columns} | set(self.key)
+        faults.extend(f"column {name!r} is used by its key or tags but not listed" for name in sorted(used - set(names)))
+        if self.entry is not None and Template(self.entry).columns != self.key:
+            faults.append(f"entry {self.entry!r} must name the key columns {self.key} in their order")
+        faults.extend(f"column {c.name!r} is part of the key and can't be nullable" for c in self.columns if c.nullable and c.name in self.key)
+        if self.ttl_s <= 0 or self.limit_bytes <= 0:
+            faults.append("ttl_s and limit_bytes must be positive")
+        if faults:
+            msg = f"Table {self.schema}.{self.name}: " + "; ".join(faults)
+            raise CatalogError(msg)
+
+    @property
+    def qualified_name(self) -> str:
+        """``schema.name``."""
+        return f"{self.schema}.{self.name}"
+
+    @cached_property
+    def entry_template(self) -> Template | None:
+        """The template of the row's entry, if rows are cached one by one."""
+        return Template(self.entry) if self.entry is not None else None
+
+    @cached_property
+    def tag_templates(self) -> tuple[Template, ...]:
+        """The templates of the tags that a change drops."""
+        return tuple(Template(text) for text in self.tags)
+
+    @cached_property
+    def families(self) -> tuple[str, ...]:
+        """The families that its entry and its tags belong to, each once."""
+        templates = (*((self.entry_template,) if self.entry_template else ()), *self.tag_templates)
+        return tuple(dict.fromkeys(template.family for template in templates))
+
+    @cached_property
+    def tag_columns(self) -> tuple[str, ...]:
+        """The columns that its tags are made of, each once, in the order of the table's columns."""
+        used = {column for template in self.tag_templates for column in template.columns}
+        return tuple(column.name for column in self.columns if column.name in used)
+
+    @cached_property
+    def column_types(self) -> Mapping[str, str]:
+        """Each cached column's Postgres type."""
+        return {column.name: column.type for column in self.columns}
+
+    @cached_property
+    def format(self) -> str:
+        """A fingerprint of the canonical form: entries of pods that cache other columns are misses to each other."""
+        text = ",".join(f"{column.name} {column.type}" for column in self.columns)
+        return hashlib.blake2b(text.encode(), digest_size=4).hexdigest()
+
+    def tags_of(self, values: Mapping[str, Any]) -> list[str]:
+        """The tags that a row with these values falls under; a null value has no tag."""
+        tags = []
+        for template in self.tag_templates:
+            parts = [values[column] for column in template.columns]
+            if None not in parts:
+                tags.append(template.fill(parts))
+        return tags
+
+
+class Catalog(msgspec.Struct, frozen=True, dict=True):
+    """All tables that are followed."""
+
+    tables: tuple[Table, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse tables that would share entries.
+
+        Raises:
+            CatalogError: two tables have the same name or the same family of entries.
+        """
+        for what, values in (
+            ("table", [table.qualified_name for table in self.tables]),
+            ("family of entries", [t.entry_template.family for t in self.tables if t.entry_template]),
+        ):
+            twice = sorted({value for value in values if values.count(value) > 1})
+            if twice:
+                msg = f"The catalog has a {what} more than once: {', '.join(twice)}"
+                raise CatalogError(msg)
+
+    @cached_property
+    def by_qualified_name(self) -> Mapping[str, Table]:
+        """Tables by ``schema.name``."""
+        return {table.qualified_name: table for table in self.tables}
+
+    @cached_property
+    def by_entry_family(self) -> Mapping[str, Table]:
+        """Tables whose rows are cached one by one, by the family of their entries."""
+        return {table.entry_template.family: table for table in self.tables if table.entry_template}
+
+    @cached_property
+    def tag_arities(self) -> Mapping[str, frozenset[int]]:
+        """For each family of tags, with how many values its tags come."""
+        arities: dict[str, set[int]] = {}
+        for table in self.tables:
+            for template in table.tag_templates:
+                arities.setdefault(template.family, set()).add(len(template.columns))
+        return {family: frozenset(counts) for family, counts in arities.items()}
+
+    def table(self, name: str) -> Table:
+        """The table of this name, with or without its schema.
+
+        Raises:
+            CatalogError: the catalog has no such table.
+        """
+        found = self.by_qualified_name.get(name) or self.by_qualified_name.get(f"public.{name}")
+        if found is None:
+            msg = f"The catalog has no table {name!r}. It has: {', '.join(self.by_qualified_name)}"
+            raise CatalogError(msg)
+        return found
+
+    def tables_under(self, family: str) -> list[Table]:
+        """The tables whose changes drop tags of this family or whose entries belong to it."""
+        return [table for table in self.tables if family in table.families]
+
+    def check_tag(self, tag: str) -> str:
+        """The tag itself, if the catalog declares tags of its form.
+
+        Raises:
+            PatternError: no table drops such a tag, so an entry under it would never be invalidated.
+        """
+        family, *values = tag.split(":")
+        arities = self.tag_arities.get(family, frozenset())
+        if len(values) in arities and "*" not in tag and all(values):
+            return tag
+        raise PatternError(self._undeclared(tag))
+
+    def parse_pattern(self, pattern: str) -> str:
+        """The tag that a pattern stands for: ``user:42:*`` is the tag ``user:42``, ``user:*`` the family tag.
+
+        Raises:
+            PatternError: the pattern is not a declared tag followed by ``:*``.
+        """
+        stem, star, rest = pattern.rpartition(":*")
+        if not star or rest or "*" in stem or "?" in stem or "[" in stem or not stem:
+            msg = f"Pattern {pattern!r} is not a key prefix up to a declared tag. Write a tag and ':*', as in {self._examples()}."
+            raise PatternError(msg)
+        if ":" not in stem and (stem in self.tag_arities or stem in self.by_entry_family):
+            return family_tag(stem)
+        return self.check_tag(stem)
+
+    def _undeclared(self, tag: str) -> str:
+        return (
+            f"No table of the catalog drops a tag like {tag!r}: what lies under it would never be invalidated. "
+            f"Declare it in a table's tags (for example tags=('{tag.split(':')[0]}:{{column}}',)) or use one of: {self._examples()}."
+        )
+
+    def _examples(self) -> str:
+        return ", ".join(sorted({f"{text}:*" for table in self.tables for text in table.tags}))
