@@ -1,0 +1,19 @@
+-- epoch: begin a new epoch: everything cached becomes a miss.
+--
+-- KEYS  1 state hash
+-- ARGV  1 msgpack {namespace, expected epoch or '', new epoch, floor lsn, identity, {{watermark field, offset}, …}}
+-- Promise: if the stored epoch is the expected one, replaces it, sets floor, identity and the given watermarks, forgets
+--   the tables' floors, publishes, returns {1, new epoch}; otherwise changes nothing and returns {0, stored epoch or ''}.
+
+local request = cmsgpack.unpack(ARGV[1])
+local namespace, expected, epoch, floor, identity, watermarks = request[1], request[2], request[3], request[4], request[5], request[6]
+
+local stored = redis.call('HGET', KEYS[1], 'epoch') or ''
+if stored ~= expected then return {0, stored} end
+for _, field in ipairs(redis.call('HKEYS', KEYS[1])) do
+  if string.sub(field, 1, 2) == 't:' then redis.call('HDEL', KEYS[1], field) end
+end
+redis.call('HSET', KEYS[1], 'epoch', epoch, 'floor', decimal(floor), 'identity', identity)
+for _, pair in ipairs(watermarks) do redis.call('HSET', KEYS[1], pair[1], decimal(pair[2])) end
+publish(namespace, epoch, {})
+return {1, epoch}
