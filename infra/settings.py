@@ -1,0 +1,289 @@
+"""All settings of Freshline in one typed place, validated once at start.
+
+A value comes from the first of these that has it: the environment (``FRESHLINE_KAFKA__BOOTSTRAP_SERVERS``), the TOML
+file that ``FRESHLINE_CONFIG`` names, the running local stack (its ``state.json``; only where neither of the first two
+names an endpoint, so that a machine's own servers and the local ones are never mixed), the defaults below.
+Secrets are ``SecretStr`` and may be given as a file (``FRESHLINE_POSTGRES__PASSWORD_FILE``).
+"""
+
+import ssl
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import parse_qs, quote, unquote, urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas.errors import SettingsError
+
+ENVIRONMENT_PREFIX = "FRESHLINE_"
+NESTED_DELIMITER = "__"
+
+EndpointName = Literal["kafka", "postgres", "redis", "connect"]
+
+# The settings that say where a server is. One of them set by hand switches the local stack's endpoints off.
+ENDPOINT_FIELDS: dict[EndpointName, tuple[str, ...]] = {
+    "kafka": ("bootstrap_servers",),
+    "postgres": ("dsn", "host", "socket_folder"),
+    "redis": ("url",),
+    "connect": ("url",),
+}
+
+
+class Section(BaseModel):
+    """Base of the nested models: unknown names are errors, so that a typing mistake is not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _secret(value: SecretStr | None, file: Path | None) -> SecretStr | None:
+    if value is not None or file is None:
+        return value
+    try:
+        return SecretStr(file.read_text().rstrip("\r\n"))
+    except OSError as error:
+        raise ValueError(f"the secret's file {file} can't be read: {error.strerror}") from error
+
+
+def _reveal(value: SecretStr | None) -> str | None:
+    return None if value is None else value.get_secret_value()
+
+
+class KafkaSettings(Section):
+    """How to reach Kafka, in aiokafka's words."""
+
+    bootstrap_servers: str = ""
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    sasl_username: str | None = None
+    sasl_password: SecretStr | None = None
+    sasl_password_file: Path | None = None
+    ssl_ca_file: Path | None = None
+    ssl_certificate_file: Path | None = None
+    ssl_key_file: Path | None = None
+    ssl_key_password: SecretStr | None = None
+    ssl_key_password_file: Path | None = None
+
+    def client_arguments(self) -> dict[str, Any]:
+        """The keyword arguments that every aiokafka client of ours is made with."""
+        arguments: dict[str, Any] = {
+            "bootstrap_servers": self.bootstrap_servers,
+            "security_protocol": self.security_protocol,
+        }
+        if self.security_protocol in {"SSL", "SASL_SSL"}:
+            context = ssl.create_default_context(cafile=self.ssl_ca_file)
+            if self.ssl_certificate_file is not None:
+                password = _reveal(_secret(self.ssl_key_password, self.ssl_key_password_file))
+                context.load_cert_chain(self.ssl_certificate_file, self.ssl_key_file, password)
+            arguments["ssl_context"] = context
+        if self.security_protocol in {"SASL_PLAINTEXT", "SASL_SSL"}:
+            arguments |= {
+                "sasl_mechanism": self.sasl_mechanism,
+                "sasl_plain_username": self.sasl_username,
+                "sasl_plain_password": _reveal(_secret(self.sasl_password, self.sasl_password_file)),
+            }
+        return arguments
+
+
+class PostgresSettings(Section):
+    """How to reach the primary. ``dsn`` (a libpq URL) stands for the parts that it names."""
+
+    dsn: SecretStr | None = None
+    host: str = ""
+    port: int = 5432
+    # A folder with the server's unix socket, on the same machine: the sight queries take it, since it is the fastest.
+    socket_folder: Path | None = None
+    database: str = "postgres"
+    user: str = "postgres"
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
+    ssl_root_cert: Path | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_dsn_apart(cls, values: Any) -> Any:
+        if not isinstance(values, dict) or not values.get("dsn"):
+            return values
+        dsn = values["dsn"]
+        parts = urlsplit(dsn.get_secret_value() if isinstance(dsn, SecretStr) else str(dsn))
+        if parts.scheme not in {"postgres", "postgresql"}:
+            raise ValueError("a dsn begins with postgresql://")
+        query = {name: found[-1] for name, found in parse_qs(parts.query).items()}
+        host = parts.hostname or query.get("host", "")
+        found: dict[str, Any] = {
+            "host": "" if host.startswith("/") else host,
+            "socket_folder": host if host.startswith("/") else None,
+            "port": parts.port or query.get("port"),
+            "database": unquote(parts.path.lstrip("/")) or query.get("dbname"),
+            "user": unquote(parts.username or "") or query.get("user"),
+            "password": unquote(parts.password or "") or query.get("password"),
+            "sslmode": query.get("sslmode"),
+            "ssl_root_cert": query.get("sslrootcert"),
+        }
+        return {name: value for name, value in found.items() if value} | values
+
+    def connect_arguments(self) -> dict[str, Any]:
+        """The keyword arguments for ``asyncpg.connect`` and ``asyncpg.create_pool``: by socket where there is one."""
+        arguments: dict[str, Any] = {
+            "host": str(self.socket_folder) if self.socket_folder is not None else self.host,
+            "port": self.port,
+            "database": self.database,
+            "user": self.user,
+            "password": self.password_text(),
+        }
+        if self.socket_folder is None:
+            arguments["ssl"] = self._ssl()
+        return arguments
+
+    def password_text(self) -> str | None:
+        """The password, from the setting or its file; ``None`` where neither is set."""
+        return _reveal(_secret(self.password, self.password_file))
+
+    def url(self, *, scheme: str = "postgresql", database: str | None = None) -> str:
+        """A libpq URL of the server by TCP, with the password in it: for drivers and tools that take nothing else."""
+        password = self.password_text()
+        login = quote(self.user, safe="") + ("" if password is None else ":" + quote(password, safe=""))
+        name = quote(self.database if database is None else database, safe="")
+        if not self.host:
+            return f"{scheme}://{login}@/{name}?host={quote(str(self.socket_folder), safe='')}&port={self.port}"
+        root = "" if self.ssl_root_cert is None else f"&sslrootcert={quote(str(self.ssl_root_cert), safe='')}"
+        return f"{scheme}://{login}@{self.host}:{self.port}/{name}?sslmode={self.sslmode}{root}"
+
+    def _ssl(self) -> ssl.SSLContext | str:
+        if self.ssl_root_cert is None or self.sslmode not in {"verify-ca", "verify-full"}:
+            return self.sslmode
+        context = ssl.create_default_context(cafile=self.ssl_root_cert)
+        context.check_hostname = self.sslmode == "verify-full"
+        return context
+
+
+class RedisSettings(Section):
+    """How to reach Redis or Valkey: ``redis://`` or, with TLS, ``rediss://``."""
+
+    url: str = ""
+    username: str | None = None
+    password: SecretStr | None = None
+    password_file: Path | None = None
+    ssl_ca_file: Path | None = None
+    ssl_certificate_file: Path | None = None
+    ssl_key_file: Path | None = None
+
+    def client_arguments(self) -> dict[str, Any]:
+        """The keyword arguments for ``redis.asyncio.Redis.from_url``, ``url`` among them."""
+        arguments: dict[str, Any] = {"url": self.url}
+        if self.username is not None:
+            arguments["username"] = self.username
+        password = _reveal(_secret(self.password, self.password_file))
+        if password is not None:
+            arguments["password"] = password
+        if self.url.startswith("rediss://"):
+            files = {
+                "ssl_ca_certs": self.ssl_ca_file,
+                "ssl_certfile": self.ssl_certificate_file,
+                "ssl_keyfile": self.ssl_key_file,
+            }
+            arguments |= {name: str(file) for name, file in files.items() if file is not None}
+        return arguments
+
+
+class ConnectSettings(Section):
+    """How to reach Kafka Connect's REST interface."""
+
+    url: str = ""
+
+
+class LocalSettings(Section):
+    """The local stack of ``freshline up`` and of the tests. A deployment brings its own servers instead."""
+
+    folder: Path = Path(".local")
+    # Downloads and unpacked binaries, shared by all stacks of a clone; in ``folder`` where it is not set.
+    cache: Path | None = None
+    # Where to look for jars before downloading them, and where to keep them: Maven's own local repository.
+    maven_cache: Path | None = None
+    # A mirror of the Maven repository, for networks that reach only their own.
+    maven_mirror: str | None = None
+    # The machine's own programs instead of the downloaded ones.
+    postgres_bin: Path | None = None
+    redis_server: Path | None = None
+    java: Path | None = None
+
+    postgres_version: Literal["15", "18"] = "18"
+    # Whom Postgres runs as when we are root, whom it refuses.
+    postgres_user: str = "nobody"
+    postgres_options: dict[str, str] = Field(default_factory=dict)
+    database: str = "voiceassist"
+    valkey_max_memory: str = "512mb"
+    kafka_heap_mb: int = Field(512, ge=128)
+    connect_heap_mb: int = Field(512, ge=128)
+    start_timeout_s: float = Field(90.0, gt=0)
+    stop_timeout_s: float = Field(15.0, gt=0)
+
+    @property
+    def cache_folder(self) -> Path:
+        """Where downloads and unpacked binaries lie."""
+        return self.cache if self.cache is not None else self.folder / "cache"
+
+    @property
+    def state_file(self) -> Path:
+        """Where the stack in ``folder`` remembers its ports and processes."""
+        return self.folder / "state.json"
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Make it with ``infra.configuration.load_settings``, which names what is wrong."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENVIRONMENT_PREFIX,
+        env_nested_delimiter=NESTED_DELIMITER,
+        extra="ignore",  # the environment holds names of others under the same prefix
+        frozen=True,
+    )
+
+    # Prefix of every key in Redis.
+    namespace: str = Field("freshline", pattern=r"^[a-z][a-z0-9_.-]*$")
+    # Debezium's `topic.prefix`: the topics of the tables are `<topic_prefix>.<schema>.<table>`.
+    topic_prefix: str = Field("va", pattern=r"^[A-Za-z0-9_-]+$")
+    kafka: KafkaSettings = KafkaSettings()
+    postgres: PostgresSettings = PostgresSettings()
+    redis: RedisSettings = RedisSettings()
+    connect: ConnectSettings = ConnectSettings()
+    local: LocalSettings = LocalSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's signature
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's signature
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - the base's signature
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what it is made with, and nothing else: the sources are read by ``infra.configuration``."""
+        return (init_settings,)
+
+    def require(self, names: Collection[EndpointName]) -> Self:
+        """Return itself, or say which of these servers has no address.
+
+        Raises:
+            SettingsError: one has none; the message names the variable to set and the command that starts a local one.
+        """
+        given = {
+            "kafka": self.kafka.bootstrap_servers,
+            "postgres": self.postgres.host or self.postgres.socket_folder,
+            "redis": self.redis.url,
+            "connect": self.connect.url,
+        }
+        missing = [name for name in names if not given[name]]
+        if missing:
+            variables = ", ".join(_variable(name, ENDPOINT_FIELDS[name][0]) for name in missing)
+            raise SettingsError(
+                f"no address is set for {' and '.join(missing)}: set {variables}, or start the local stack with "
+                "`freshline up`",
+            )
+        return self
+
+
+def _variable(section: str, field: str) -> str:
+    return f"{ENVIRONMENT_PREFIX}{section}{NESTED_DELIMITER}{field}".upper()
