@@ -26,6 +26,8 @@ ROW_LIMIT_BYTES = 64 * 1024
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _TEMPLATE = re.compile(r"^[a-z][a-z0-9_-]*(:\{\w+\})*$")
 _ESCAPED = re.compile(r"[%:*\s]")
+# Names under which the protocol keeps its own things.
+_RESERVED_FAMILIES = frozenset({"state", "tag", "notices"})
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -100,14 +102,23 @@ class Table(msgspec.Struct, frozen=True, dict=True):
         faults = [f"column {name!r} is listed twice" for name in {n for n in names if names.count(n) > 1}]
         if not self.key:
             faults.append("it has no key: name the columns of its primary key")
-        for template in (self.entry, *self.tags):
-            if template is not None and not _TEMPLATE.match(template):
-                faults.append(f"template {template!r} is not of the form 'family:{{column}}'")
+        faults.extend(
+            f"template {template!r} is not of the form 'family:{{column}}'"
+            for template in (self.entry, *self.tags)
+            if template is not None and not _TEMPLATE.match(template)
+        )
+        faults.extend(f"the family {family!r} is reserved" for family in self.families if family in _RESERVED_FAMILIES)
         used = {c for template in self.tags for c in Template(template).columns} | set(self.key)
-        faults.extend(f"column {name!r} is used by its key or tags but not listed" for name in sorted(used - set(names)))
+        faults.extend(
+            f"column {name!r} is used by its key or tags but not listed" for name in sorted(used - set(names))
+        )
         if self.entry is not None and Template(self.entry).columns != self.key:
             faults.append(f"entry {self.entry!r} must name the key columns {self.key} in their order")
-        faults.extend(f"column {c.name!r} is part of the key and can't be nullable" for c in self.columns if c.nullable and c.name in self.key)
+        faults.extend(
+            f"column {c.name!r} is part of the key and can't be nullable"
+            for c in self.columns
+            if c.nullable and c.name in self.key
+        )
         if self.ttl_s <= 0 or self.limit_bytes <= 0:
             faults.append("ttl_s and limit_bytes must be positive")
         if faults:
@@ -237,16 +248,20 @@ class Catalog(msgspec.Struct, frozen=True, dict=True):
         """
         stem, star, rest = pattern.rpartition(":*")
         if not star or rest or "*" in stem or "?" in stem or "[" in stem or not stem:
-            msg = f"Pattern {pattern!r} is not a key prefix up to a declared tag. Write a tag and ':*', as in {self._examples()}."
+            msg = (
+                f"Pattern {pattern!r} is not a key prefix up to a declared tag. "
+                f"Write a tag and ':*', as in {self._examples()}, or declare the tag that you miss in the catalog."
+            )
             raise PatternError(msg)
         if ":" not in stem and (stem in self.tag_arities or stem in self.by_entry_family):
             return family_tag(stem)
         return self.check_tag(stem)
 
     def _undeclared(self, tag: str) -> str:
+        family = tag.partition(":")[0]
         return (
             f"No table of the catalog drops a tag like {tag!r}: what lies under it would never be invalidated. "
-            f"Declare it in a table's tags (for example tags=('{tag.split(':')[0]}:{{column}}',)) or use one of: {self._examples()}."
+            f"Declare it in a table's tags, as tags=('{family}:{{column}}',), or use one of: {self._examples()}."
         )
 
     def _examples(self) -> str:

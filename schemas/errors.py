@@ -1,14 +1,14 @@
 """The exception tree. Each message says what happened, to what, and what to do.
 
-    FreshlineError
-    ├── CatalogError            the catalog contradicts itself or asks for what can't be had
-    ├── SettingsError           a setting is missing or wrong
-    ├── MalformedRecordError    one record of a topic can't be used; it goes to the dead letters
-    │   └── RefusedRecordError  well formed, yet it can't be true (an LSN of the future, say)
-    ├── PatternError            an invalidation pattern that no tag of the catalog covers
-    ├── StoreUnavailableError   Kafka, Postgres or Redis is away: waited for by workers, shown to people
-    ├── SourceChangedError      the log no longer continues what the copies were made from
-    └── NotOpenError            a client was used before it was opened or after it was closed
+FreshlineError
+├── CatalogError            the catalog contradicts itself or asks for what can't be had
+├── SettingsError           a setting is missing or wrong
+├── MalformedRecordError    one record of a topic can't be used; it goes to the dead letters
+│   └── RefusedRecordError  well formed, yet it can't be true (an LSN of the future, say)
+├── PatternError            an invalidation pattern that no tag of the catalog covers
+├── StoreUnavailableError   Kafka, Postgres or Redis is away: waited for by workers, shown to people
+├── SourceChangedError      the log no longer continues what the copies were made from
+└── NotOpenError            a client was used before it was opened or after it was closed
 """
 
 

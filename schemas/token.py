@@ -13,7 +13,7 @@ class TokenError(FreshlineError):
 
 
 class WriteToken(msgspec.Struct, frozen=True, array_like=True):
-    """A moment after a commit: the log's position and the order of a snapshot, both taken once the write was visible."""
+    """A moment after a commit: the log's position and the order of a snapshot, taken once the write was visible."""
 
     lsn: int
     completed: int

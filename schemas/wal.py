@@ -49,13 +49,14 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
         return self.xmax - len(self.in_progress)
 
     def sees(self, xid: int) -> bool:
-        """Whether the (64-bit) transaction's changes are in what this snapshot reads, once it is known to be committed."""
+        """Whether a committed transaction (64-bit id) is in what this snapshot reads."""
         return xid < self.xmax and xid not in self.in_progress
 
     def widen(self, xid: int) -> int:
         """The 64-bit id of the transaction whose low 32 bits a log record carries.
 
-        Of all ids with these bits it is the one nearest to ``xmax``: Postgres never lets live ids be further apart than 2^31.
+        Of all ids with these bits it is the one nearest to ``xmax``: Postgres never lets live ids be further apart
+        than 2^31.
         """
         if xid >= _XID_EPOCH:
             return xid
