@@ -1,0 +1,1 @@
+"""Postgres: connections, the statements that Freshline needs, and what it prepares in a database."""

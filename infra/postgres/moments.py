@@ -1,0 +1,84 @@
+"""Moments of the primary: what a statement sees now and how far the log goes, both from one statement of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import asyncpg
+import msgspec
+
+from infra.postgres.pool import NotPrimaryError, Pool, unavailable
+from infra.postgres.statements import statement
+from schemas.token import WriteToken
+from schemas.wal import Snapshot
+
+_AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+)
+
+
+class Moment(msgspec.Struct, frozen=True):
+    """What one statement saw, and the position (bytes) up to which the log was written then."""
+
+    snapshot: Snapshot
+    lsn: int
+
+    @property
+    def token(self) -> WriteToken:
+        """The token of everything that was committed before this moment."""
+        return WriteToken(self.lsn, self.snapshot.completed)
+
+
+class Primary:
+    """The primary as the protocol asks it. Takes an open pool; closes nothing."""
+
+    def __init__(self, pool: Pool, arguments: Mapping[str, Any]) -> None:
+        """``arguments`` say which server it is, for errors."""
+        self._pool = pool
+        self._arguments = arguments
+
+    async def moment(self) -> Moment:
+        """The present moment.
+
+        Raises:
+            StoreUnavailableError: the server does not answer, or has become a standby (``NotPrimaryError``).
+        """
+        text, lsn, in_recovery = await self._row("moment")
+        if in_recovery:
+            msg = "The Postgres server has become a standby. Point the settings at the new primary."
+            raise NotPrimaryError(msg)
+        return Moment(Snapshot.parse(text), lsn)
+
+    async def identity(self) -> str:
+        """What the log is of: ``system identifier/timeline``.
+
+        Raises:
+            StoreUnavailableError: the server does not answer.
+        """
+        system, timeline = await self._row("identity")
+        return f"{system}/{timeline}"
+
+    async def is_future_or_aborted(self, xid: int) -> bool:
+        """Whether no committed change can carry this transaction id: it was not given out yet, or was rolled back.
+
+        Raises:
+            StoreUnavailableError: the server does not answer.
+        """
+        try:
+            (status,) = await self._row("transaction_status", xid)
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == "22023":  # "transaction ID … is in the future"
+                return True
+            raise
+        return bool(status == "aborted")
+
+    async def _row(self, name: str, *arguments: object) -> Any:
+        try:
+            return await self._pool.fetchrow(statement("moments", name), *arguments)
+        except _AWAY as error:
+            raise unavailable(self._arguments, error) from error
