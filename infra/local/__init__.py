@@ -1,0 +1,1 @@
+"""Postgres, Valkey, Kafka and Connect with Debezium as processes of this machine: for `freshline up` and the tests."""

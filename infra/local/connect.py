@@ -1,0 +1,98 @@
+"""Kafka Connect as one distributed worker, with Debezium's Postgres connector on its class path.
+
+The connector's own configuration is not the worker's business: whoever registers it (by REST) brings it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from infra.local.java import java_command, write_properties
+from infra.local.kafka import LARGEST_MESSAGE_BYTES
+from infra.local.ports import HOST
+from infra.local.processes import Launch
+from infra.local.service import Service
+
+ANSWER_TIMEOUT_S = 2.0
+MAIN_CLASS = "org.apache.kafka.connect.cli.ConnectDistributed"
+JSON_CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
+GROUP = "freshline.connect"
+
+
+class ConnectService(Service):
+    """A Connect worker that keeps its connectors, offsets and their status in topics of the stack's Kafka."""
+
+    name = "connect"
+    section = "connect"
+    port_names = ("rest",)
+
+    @property
+    def endpoint(self) -> str:
+        """The URL of its REST interface."""
+        return f"http://{HOST}:{self.ports['rest']}"
+
+    def endpoints(self) -> dict[str, Any]:
+        """The section ``connect`` of the settings."""
+        return {"url": self.endpoint}
+
+    def fetch(self) -> None:
+        """Download the jars."""
+        self._jars()
+
+    async def prepare(self) -> None:
+        """Write the configuration."""
+        write_properties(self._properties, self._configuration())
+
+    def launch(self) -> Launch:
+        """How it is started."""
+        settings = self._around.settings
+        command = java_command(settings, self._jars(), settings.connect_heap_mb, MAIN_CLASS, [self._properties])
+        return Launch(command, self.folder, self.log_file)
+
+    async def healthy(self) -> bool:
+        """Whether it lists its connectors, which it does only as a member of its group."""
+        try:
+            async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S, trust_env=False) as client:
+                return (await client.get(f"{self.endpoint}/connectors")).is_success
+        except httpx.HTTPError:
+            return False
+
+    def _jars(self) -> list[Path]:
+        return self._around.artifacts.fetch("connect")
+
+    @property
+    def _properties(self) -> Path:
+        return self.folder / "worker.properties"
+
+    def _configuration(self) -> dict[str, str]:
+        broker = self._around.state.read().services["kafka"].ports["broker"]
+        return {
+            "bootstrap.servers": f"{HOST}:{broker}",
+            "group.id": GROUP,
+            "listeners": self.endpoint,
+            "rest.advertised.host.name": HOST,
+            "key.converter": JSON_CONVERTER,
+            "key.converter.schemas.enable": "false",
+            "value.converter": JSON_CONVERTER,
+            "value.converter.schemas.enable": "false",
+            "config.storage.topic": f"{GROUP}.configs",
+            "config.storage.replication.factor": "1",
+            "offset.storage.topic": f"{GROUP}.offsets",
+            "offset.storage.replication.factor": "1",
+            "offset.storage.partitions": "1",
+            "status.storage.topic": f"{GROUP}.status",
+            "status.storage.replication.factor": "1",
+            "status.storage.partitions": "1",
+            # How far Postgres may drop its log follows from the flushed offsets.
+            "offset.flush.interval.ms": "5000",
+            # Everything is on the class path; scanning it for plugins would take longer than all the rest.
+            "plugin.discovery": "service_load",
+            "connector.client.config.override.policy": "All",
+            "producer.max.request.size": str(LARGEST_MESSAGE_BYTES),
+            # A worker that was killed comes back as another member; its tasks are not kept for the one that is gone.
+            "scheduled.rebalance.max.delay.ms": "0",
+            "session.timeout.ms": "6000",
+            "heartbeat.interval.ms": "2000",
+            "task.shutdown.graceful.timeout.ms": "3000",
+        }
