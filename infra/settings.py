@@ -101,6 +101,18 @@ class PostgresSettings(Section):
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = "prefer"
     ssl_root_cert: Path | None = None
 
+    # What `freshline db prepare` and `freshline connector apply` make in the database.
+    publication: str = "freshline"
+    slot: str = Field("freshline", pattern=r"^[a-z0-9_]{1,63}$")
+    debezium_role: str = "freshline_debezium"
+    debezium_password: SecretStr | None = None
+    debezium_password_file: Path | None = None
+    reader_role: str = "freshline_reader"
+    reader_password: SecretStr | None = None
+    reader_password_file: Path | None = None
+    # Tables (`schema.name`) whose whole rows may leave Postgres where a column list can't be had.
+    whole_rows: frozenset[str] = frozenset()
+
     @model_validator(mode="before")
     @classmethod
     def _take_dsn_apart(cls, values: Any) -> Any:
@@ -136,6 +148,20 @@ class PostgresSettings(Section):
         if self.socket_folder is None:
             arguments["ssl"] = self._ssl()
         return arguments
+
+    def reader_arguments(self) -> dict[str, Any]:
+        """As `connect_arguments`, for the readers' role of least privilege where its password is set."""
+        password = _reveal(_secret(self.reader_password, self.reader_password_file))
+        own = {} if password is None else {"user": self.reader_role, "password": password}
+        return self.connect_arguments() | own
+
+    def role_passwords(self) -> dict[str, str]:
+        """The passwords of Debezium's and the readers' role, by role, where they are set."""
+        found = {
+            self.debezium_role: _reveal(_secret(self.debezium_password, self.debezium_password_file)),
+            self.reader_role: _reveal(_secret(self.reader_password, self.reader_password_file)),
+        }
+        return {role: password for role, password in found.items() if password is not None}
 
     def password_text(self) -> str | None:
         """The password, from the setting or its file; ``None`` where neither is set."""
@@ -189,9 +215,35 @@ class RedisSettings(Section):
 
 
 class ConnectSettings(Section):
-    """How to reach Kafka Connect's REST interface."""
+    """How to reach Kafka Connect's REST interface, and what Debezium's connector is to be."""
 
     url: str = ""
+    connector: str = Field("freshline", pattern=r"^[A-Za-z0-9._-]+$")
+    # The database as Kafka Connect reaches it, where that differs from how we do.
+    database_host: str | None = None
+    database_port: int | None = None
+    database_ssl_root_cert: Path | None = None
+    # A reference that a config provider of the workers resolves, such as `${file:/secrets/debezium:password}`. Without
+    # one the password itself is in the connector's configuration, for everyone to read who reaches Connect.
+    password_reference: str | None = None
+    # How long the task sleeps while its queue is empty. At 1 ms a change is in Kafka after about 2 ms, and an idle task
+    # takes about 67 % of a core; at 2, 5 and 20 ms it takes 48, 34 and 23 %, and a change that much longer.
+    poll_interval_ms: int = Field(1, ge=1)
+    heartbeat_interval_ms: int = Field(5_000, ge=100)
+    # Settings of Debezium, Connect or its producer that are wanted otherwise, by their own names.
+    overrides: dict[str, str] = Field(default_factory=dict)
+
+
+class TopicSettings(Section):
+    """How the topics are made. A topic of a table can't get other partitions later without breaking its keys' order."""
+
+    partitions: int = Field(8, ge=1)
+    replication_factor: int = Field(1, ge=1)
+    min_insync_replicas: int = Field(1, ge=1)
+    retention_hours: int = Field(7 * 24, ge=1)
+    dead_letter_retention_hours: int = Field(30 * 24, ge=1)
+    # The largest record of any of them. A row whose event is larger stops the connector.
+    largest_record_bytes: int = Field(20 * 1024 * 1024, ge=1024 * 1024)
 
 
 class LocalSettings(Section):
@@ -249,6 +301,7 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     connect: ConnectSettings = ConnectSettings()
+    topics: TopicSettings = TopicSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod

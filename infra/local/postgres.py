@@ -31,6 +31,8 @@ OPTIONS = {
     "log_line_prefix": "%m [%p] %q%u@%d ",
 }
 CONFIGURATION = "freshline.conf"
+# Of the roles that `freshline db prepare` makes: settings of the same names.
+ROLE_PASSWORDS = ("debezium_password", "reader_password")
 
 
 class PostgresService(Service):
@@ -51,6 +53,11 @@ class PostgresService(Service):
         """The folder of its unix socket."""
         return self._home.socket_folder
 
+    @property
+    def version(self) -> str:
+        """The major version that the settings ask for."""
+        return self._around.settings.postgres_version
+
     def endpoints(self) -> dict[str, Any]:
         """The section ``postgres`` of the settings."""
         return {
@@ -61,6 +68,7 @@ class PostgresService(Service):
             "user": SUPERUSER,
             "password": self._password,
             "sslmode": "disable",
+            **{name: self._record().facts[name] for name in ROLE_PASSWORDS if name in self._record().facts},
         }
 
     def fetch(self) -> None:
@@ -130,7 +138,8 @@ class PostgresService(Service):
         unfinished.mkdir(mode=0o700)
         record = self._record()
         password = secrets.token_urlsafe(24)
-        self._remember(msgspec.structs.replace(record, facts=record.facts | {"password": password}))
+        made = {"password": password} | {name: secrets.token_urlsafe(24) for name in ROLE_PASSWORDS}
+        self._remember(msgspec.structs.replace(record, facts=record.facts | made))
         password_file = unfinished.with_name("password.unfinished")
         password_file.touch(mode=0o600)
         password_file.write_text(password)

@@ -1,0 +1,1 @@
+"""Kafka Connect: its REST interface, and what Debezium's connector is configured to be."""

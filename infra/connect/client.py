@@ -1,0 +1,177 @@
+"""Kafka Connect's REST interface, as far as one connector needs it.
+
+A worker that is busy with a rebalance answers 409, and one that starts answers nothing: both are waited for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import msgspec
+import stamina
+
+from schemas.errors import FreshlineError, StoreUnavailableError
+
+REQUEST_TIMEOUT_S = 30.0
+BUSY_TIMEOUT_S = 60.0
+
+# In the worker's words: a connector that was created is not running before the workers have shared it out.
+RUNNING = "RUNNING"
+STOPPED = "STOPPED"
+FAILED = "FAILED"
+
+
+class ConnectRefusedError(FreshlineError):
+    """Kafka Connect understood a request and refused it: the message holds its own words."""
+
+
+class _BusyError(Exception):
+    """The workers are sharing out connectors; ask again."""
+
+
+class TaskStatus(msgspec.Struct, frozen=True):
+    """One task of a connector; ``trace`` is empty while it is well."""
+
+    id: int
+    state: str
+    worker_id: str = ""
+    trace: str = ""
+
+    @property
+    def reason(self) -> str:
+        """The last cause in the trace, on one line, which says more than the first."""
+        causes = [line for line in self.trace.splitlines() if line.startswith("Caused by: ")]
+        return (causes[-1].removeprefix("Caused by: ") if causes else self.trace.split("\n", 1)[0]).strip()
+
+
+class ConnectorStatus(msgspec.Struct, frozen=True):
+    """A connector and its tasks, in the worker's words (``RUNNING``, ``PAUSED``, ``STOPPED``, ``FAILED`` …)."""
+
+    state: str
+    worker_id: str
+    tasks: tuple[TaskStatus, ...]
+    trace: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether the connector and its task run."""
+        return self.state == RUNNING and bool(self.tasks) and all(task.state == RUNNING for task in self.tasks)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the connector or its task gave up."""
+        return FAILED in {self.state, *(task.state for task in self.tasks)}
+
+    @property
+    def reason(self) -> str:
+        """Why it failed; empty while it did not."""
+        reasons = [task.reason for task in self.tasks if task.trace]
+        return reasons[0] if reasons else self.trace.split("\n", 1)[0]
+
+
+class ConnectClient:
+    """Talks to one Connect cluster. Made by ``open_connect``."""
+
+    def __init__(self, http: httpx.AsyncClient) -> None:
+        self._http = http
+
+    async def plugins(self) -> dict[str, str]:
+        """The version of each connector class that the workers have."""
+        found = await self._send("GET", "/connector-plugins")
+        return {plugin["class"]: plugin.get("version", "") for plugin in found or ()}
+
+    async def config(self, name: str) -> dict[str, str] | None:
+        """A connector's configuration; None where there is no such connector."""
+        found: dict[str, str] | None = await self._send("GET", f"{_path(name)}/config", missing=True)
+        return found
+
+    async def put(self, name: str, config: Mapping[str, str]) -> None:
+        """Create a connector or replace its configuration, which restarts its task."""
+        await self._send("PUT", f"{_path(name)}/config", dict(config))
+
+    async def status(self, name: str) -> ConnectorStatus | None:
+        """How a connector and its tasks are; None where there is no such connector, or none that was shared out yet."""
+        found = await self._send("GET", f"{_path(name)}/status", missing=True)
+        if found is None:
+            return None
+        connector = found["connector"]
+        return ConnectorStatus(
+            state=connector["state"],
+            worker_id=connector["worker_id"],
+            trace=connector.get("trace", ""),
+            tasks=tuple(msgspec.convert(task, TaskStatus) for task in found.get("tasks", ())),
+        )
+
+    async def stop(self, name: str) -> None:
+        """Stop a connector and its tasks; its configuration and offsets stay."""
+        await self._send("PUT", f"{_path(name)}/stop")
+
+    async def resume(self, name: str) -> None:
+        """Let a stopped connector run."""
+        await self._send("PUT", f"{_path(name)}/resume")
+
+    async def restart(self, name: str) -> None:
+        """Restart what failed of a connector."""
+        await self._send("POST", f"{_path(name)}/restart?includeTasks=true&onlyFailed=true")
+
+    async def delete(self, name: str) -> None:
+        """Delete a connector; its offsets stay unless they were deleted before."""
+        await self._send("DELETE", _path(name), missing=True)
+
+    async def offsets(self, name: str) -> list[dict[str, Any]]:
+        """The positions that were committed for a connector's sources."""
+        found = await self._send("GET", f"{_path(name)}/offsets", missing=True)
+        return [entry["offset"] for entry in (found or {}).get("offsets", ()) if entry.get("offset")]
+
+    async def delete_offsets(self, name: str) -> None:
+        """Forget the positions of a stopped connector."""
+        await self._send("DELETE", f"{_path(name)}/offsets")
+
+    async def _send(self, method: str, path: str, body: Any = None, *, missing: bool = False) -> Any:
+        async for attempt in stamina.retry_context(
+            on=(_BusyError, httpx.TransportError), timeout=BUSY_TIMEOUT_S, attempts=None, wait_initial=0.1, wait_max=2.0
+        ):
+            with attempt:
+                response = await self._http.request(method, path, json=body)
+                if response.status_code == HTTPStatus.CONFLICT:
+                    raise _BusyError
+        if missing and response.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        if response.is_error:
+            raise ConnectRefusedError(
+                f"Kafka Connect refused {method} {path} ({response.status_code}): {_words(response)}"
+            )
+        return response.json() if response.content else None
+
+
+@asynccontextmanager
+async def open_connect(url: str) -> AsyncIterator[ConnectClient]:
+    """A client of the Connect cluster at this address.
+
+    Raises:
+        StoreUnavailableError: it did not answer, or stayed busy, for a minute.
+    """
+    async with httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S) as http:
+        try:
+            yield ConnectClient(http)
+        except (_BusyError, httpx.TransportError) as error:
+            said = "it is busy sharing out connectors" if isinstance(error, _BusyError) else repr(error)
+            raise StoreUnavailableError(
+                f"Kafka Connect at {url} can't be used: {said}. See that it runs and that the address is right."
+            ) from error
+
+
+def _path(name: str) -> str:
+    return f"/connectors/{quote(name, safe='')}"
+
+
+def _words(response: httpx.Response) -> str:
+    try:
+        return str(response.json()["message"])
+    except (ValueError, KeyError, TypeError):
+        return response.reason_phrase
