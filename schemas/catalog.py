@@ -224,6 +224,20 @@ class Catalog(msgspec.Struct, frozen=True, dict=True):
             raise CatalogError(msg)
         return found
 
+    def table_of_key(self, key: str) -> Table:
+        """The table whose rows have entries of this form, ``user:42`` say.
+
+        Raises:
+            PatternError: no table has.
+        """
+        family, *values = key.split(":")
+        table = self.by_entry_family.get(family)
+        if table is None or len(values) != len(table.key) or not all(values) or "*" in key:
+            forms = ", ".join(sorted(str(table.entry) for table in self.by_entry_family.values()))
+            msg = f"{key!r} is not the key of an entry. The catalog has entries of the forms {forms}."
+            raise PatternError(msg)
+        return table
+
     def tables_under(self, family: str) -> list[Table]:
         """The tables whose changes drop tags of this family or whose entries belong to it."""
         return [table for table in self.tables if family in table.families]

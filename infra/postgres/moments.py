@@ -10,6 +10,7 @@ import msgspec
 
 from infra.postgres.pool import NotPrimaryError, Pool, unavailable
 from infra.postgres.statements import statement
+from schemas.errors import FreshlineError
 from schemas.token import WriteToken
 from schemas.wal import Snapshot
 
@@ -34,12 +35,17 @@ class Moment(msgspec.Struct, frozen=True):
         return WriteToken(self.lsn, self.snapshot.completed)
 
 
+class NotPreparedError(FreshlineError):
+    """The database lacks what Freshline needs in it."""
+
+
 class Primary:
     """The primary as the protocol asks it. Takes an open pool; closes nothing."""
 
-    def __init__(self, pool: Pool, arguments: Mapping[str, Any]) -> None:
-        """``arguments`` say which server it is, for errors."""
+    def __init__(self, pool: Pool, arguments: Mapping[str, Any], *, slot: str) -> None:
+        """``arguments`` say which server it is, for errors; ``slot`` is the replication slot that Debezium reads."""
         self._pool = pool
+        self._slot = slot
         self._arguments = arguments
 
     async def moment(self) -> Moment:
@@ -55,13 +61,18 @@ class Primary:
         return Moment(Snapshot.parse(text), lsn)
 
     async def identity(self) -> str:
-        """What the log is of: ``system identifier/timeline``.
+        """What the log is of: ``system identifier/timeline/slot generation``. Another one means a new epoch.
 
         Raises:
+            NotPreparedError: the database has no record of its slots.
             StoreUnavailableError: the server does not answer.
         """
-        system, timeline = await self._row("identity")
-        return f"{system}/{timeline}"
+        try:
+            system, timeline, generation = await self._row("identity", self._slot)
+        except asyncpg.UndefinedTableError as error:
+            msg = "The database is not prepared: it has no table freshline.slot. Run `freshline db prepare` first."
+            raise NotPreparedError(msg) from error
+        return f"{system}/{timeline}/{generation or '-'}"
 
     async def is_future_or_aborted(self, xid: int) -> bool:
         """Whether no committed change can carry this transaction id: it was not given out yet, or was rolled back.

@@ -1,0 +1,36 @@
+"""What a worker does about each kind of error: the one table. The unknown stops the process."""
+
+from __future__ import annotations
+
+import enum
+from typing import Final
+
+from schemas.errors import MalformedRecordError, SourceChangedError, StoreUnavailableError
+
+
+class Action(enum.Enum):
+    """What a worker does."""
+
+    RETRY = "retry"
+    DEAD_LETTER = "dead-letter"
+    STOP = "stop"
+
+
+TABLE: Final[tuple[tuple[type[BaseException], Action, str], ...]] = (
+    (StoreUnavailableError, Action.RETRY, "Kafka, Postgres or Redis is away: it is waited for, with growing pauses."),
+    (SourceChangedError, Action.RETRY, "The log is another one: a new epoch begins by itself."),
+    (MalformedRecordError, Action.DEAD_LETTER, "See `freshline dead-letters list`; mend the producer, then replay."),
+)
+
+
+def action_for(error: BaseException) -> Action:
+    """What to do about it."""
+    return next((action for kind, action, _ in TABLE if isinstance(error, kind)), Action.STOP)
+
+
+def hint_for(error: BaseException) -> str:
+    """What an operator can do about it."""
+    return next(
+        (hint for kind, _, hint in TABLE if isinstance(error, kind)),
+        "Nothing is known to help: the process stops, and what it had not committed is done again.",
+    )

@@ -1,0 +1,80 @@
+"""What a sink is: it reads records into changes, and says what must go where a record can't be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from infra.kafka.log import Record
+from infra.postgres.moments import Moment
+from infra.redis.effects import Effect
+from schemas.errors import MalformedRecordError
+
+
+class Change(msgspec.Struct, frozen=True, gc=False):
+    """A record that can be used.
+
+    Attributes:
+        effects: what it does to the copies.
+        lsn: its position in the database's log, 0 where it has none.
+        xid: the 64-bit id of its transaction, 0 where nothing needs to be seen.
+        committed_at_ms: when that was committed, in milliseconds since 1970; 0 where nobody says.
+    """
+
+    effects: Sequence[Effect]
+    lsn: int = 0
+    xid: int = 0
+    committed_at_ms: int = 0
+
+
+class Unusable(msgspec.Struct, frozen=True):
+    """A record whose copies must go, since what it says of them can't be used.
+
+    Attributes:
+        record: the record.
+        error: why, for the dead letters; None where the record is sound and merely can't be cached or placed.
+    """
+
+    record: Record
+    error: MalformedRecordError | None = None
+
+
+NOTHING: Change = Change(())
+
+Outcome: TypeAlias = Change | Unusable
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a sink knows while it reads: the epoch to write under, a moment to widen ids by, the worker's clock."""
+
+    epoch: str
+    moment: Moment
+    now_ms: int
+
+
+class Sink(Protocol):
+    """One purpose of the events of some topics."""
+
+    @property
+    def group(self) -> str:
+        """Its consumer group."""
+        ...
+
+    @property
+    def topics(self) -> Sequence[str]:
+        """What it reads."""
+        ...
+
+    def read(self, record: Record, reading: Reading) -> Outcome:
+        """What a record means.
+
+        Raises:
+            MalformedRecordError: it can't be used; its copies are dropped and it goes to the dead letters.
+        """
+        ...
+
+    def drop(self, record: Record, moment: Moment) -> Sequence[Effect]:
+        """What must go, since this record may have changed it and can't be used. Never raises."""
+        ...

@@ -1,0 +1,1 @@
+"""Kafka: the topics, a group's place in the log, and a producer."""

@@ -1,0 +1,186 @@
+"""A group's place in the log: which partitions this process has, what is in them, and where it stands.
+
+Wraps aiokafka's consumer. Assignments are handed over, not acted upon: whoever reads asks ``take_assigned`` first and
+seeks to where the copies stand, so what was fetched before that is never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, Final, Self, TypeAlias, cast
+
+from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import IllegalStateError, KafkaError
+
+from schemas.errors import NotOpenError, StoreUnavailableError
+
+Partition: TypeAlias = TopicPartition
+Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+
+# Liveness is judged by progress, not by how often records are asked for: a store that is away may take hours.
+_MAX_POLL_INTERVAL_MS: Final = 24 * 60 * 60 * 1000
+
+
+@contextmanager
+def kafka_errors() -> Iterator[None]:
+    """Turn the driver's errors into ours.
+
+    Raises:
+        StoreUnavailableError: Kafka does not answer or refuses us.
+    """
+    try:
+        yield
+    except (KafkaError, OSError) as error:
+        msg = (
+            f"Kafka can't be used: {error or type(error).__name__}. Check FRESHLINE_KAFKA__BOOTSTRAP_SERVERS "
+            "and that the topics exist (`freshline topics apply`)."
+        )
+        raise StoreUnavailableError(msg) from error
+
+
+class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
+    """One member of a consumer group. An async context manager; use inside it only."""
+
+    def __init__(
+        self,
+        arguments: Mapping[str, Any],
+        *,
+        group: str,
+        topics: Sequence[str],
+        instance: str | None = None,
+        session_timeout_ms: int = 10_000,
+        before_revoked: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Prepare; no I/O.
+
+        Args:
+            arguments: how to reach Kafka.
+            group: the consumer group.
+            topics: what it reads.
+            instance: name of a static member: with it, a restart within the session timeout moves no partitions.
+            session_timeout_ms: after how long a silent member is taken for dead.
+            before_revoked: awaited before partitions are given up; what it applied is committed by then.
+        """
+        self.group = group
+        self._topics = topics
+        self._before_revoked = before_revoked
+        self._assigned: set[Partition] = set()
+        self._options = {
+            **arguments,
+            "group_id": group,
+            "group_instance_id": instance,
+            "enable_auto_commit": False,
+            "auto_offset_reset": "earliest",
+            "partition_assignment_strategy": (StickyPartitionAssignor,),
+            "session_timeout_ms": session_timeout_ms,
+            "heartbeat_interval_ms": session_timeout_ms // 4,
+            "max_poll_interval_ms": _MAX_POLL_INTERVAL_MS,
+            "rebalance_timeout_ms": max(session_timeout_ms, 30_000),
+            "max_partition_fetch_bytes": 4 * 1024 * 1024,
+            "fetch_max_wait_ms": 200,
+            "metadata_max_age_ms": 30_000,
+        }
+        self._consumer: AIOKafkaConsumer | None = None
+
+    async def __aenter__(self) -> Self:
+        """Join the group.
+
+        Raises:
+            StoreUnavailableError: Kafka does not answer.
+        """
+        consumer = AIOKafkaConsumer(**self._options)
+        consumer.subscribe(topics=list(self._topics), listener=self)
+        try:
+            with kafka_errors():
+                await consumer.start()
+        except BaseException:
+            await consumer.stop()
+            raise
+        self._consumer = consumer
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the group, so that the others take over at once."""
+        consumer, self._consumer = self._consumer, None
+        if consumer is not None:
+            await consumer.stop()
+
+    @property
+    def _open(self) -> AIOKafkaConsumer:
+        if self._consumer is None:
+            msg = f"The log of group {self.group} is not open. Use it inside `async with`."
+            raise NotOpenError(msg)
+        return self._consumer
+
+    async def on_partitions_revoked(self, revoked: Collection[Partition]) -> None:
+        """Called by the driver in a rebalance."""
+        if self._before_revoked is not None:
+            await self._before_revoked()
+        self._assigned -= set(revoked)
+
+    async def on_partitions_assigned(self, assigned: Collection[Partition]) -> None:
+        """Called by the driver in a rebalance."""
+        self._assigned |= set(assigned)
+
+    def take_assigned(self) -> set[Partition]:
+        """The partitions that were assigned since the last call: each must be sought before its records are used."""
+        taken, self._assigned = self._assigned, set()
+        return taken
+
+    def owned(self) -> set[Partition]:
+        """The partitions that this member has now."""
+        return set(self._open.assignment())
+
+    def is_being_assigned(self) -> bool:
+        """Whether there are partitions that nobody has taken yet."""
+        return bool(self._assigned)
+
+    async def fetch(self, *, max_records: int, timeout_ms: int) -> dict[Partition, list[Record]]:
+        """Records of some partitions, each in the order of offsets; empty where none came within the timeout."""
+        with kafka_errors():
+            return cast(
+                "dict[Partition, list[Record]]",
+                await self._open.getmany(max_records=max_records, timeout_ms=timeout_ms),
+            )
+
+    def seek(self, partition: Partition, offset: int) -> bool:
+        """Go on from this offset; False where the partition was taken away meanwhile."""
+        try:
+            self._open.seek(partition, offset)
+        except IllegalStateError:
+            return False
+        return True
+
+    async def bounds(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
+        """First offset and the one after the last, by partition."""
+        with kafka_errors():
+            first = await self._open.beginning_offsets(list(partitions))
+            last = await self._open.end_offsets(list(partitions))
+        return {partition: (first[partition], last[partition]) for partition in partitions}
+
+    async def committed(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
+        """The group's committed offsets; None where there is none."""
+        with kafka_errors():
+            return {partition: await self._open.committed(partition) for partition in partitions}
+
+    async def all_partitions(self) -> set[Partition]:
+        """Every partition of the topics that it reads, whoever has it."""
+        found = set()
+        for topic in self._topics:
+            numbers = self._open.partitions_for_topic(topic) or set()
+            found |= {TopicPartition(topic, number) for number in numbers}
+        return found
+
+    async def commit(self, offsets: Mapping[Partition, int]) -> None:
+        """Commit the next offsets of partitions that it has."""
+        owned = self.owned()
+        kept = {partition: offset for partition, offset in offsets.items() if partition in owned}
+        if kept:
+            with kafka_errors():
+                await self._open.commit(kept)

@@ -1,0 +1,69 @@
+"""A producer that has a record only when every replica in sync has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiokafka import AIOKafkaProducer
+
+from infra.kafka.log import kafka_errors
+from schemas.errors import NotOpenError
+
+_MAX_REQUEST_BYTES: Final = 20 * 1024 * 1024
+
+
+class Producer:
+    """Sends records one by one. An async context manager; use inside it only."""
+
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
+        """Prepare; no I/O. ``arguments`` say how to reach Kafka."""
+        self._arguments = arguments
+        self._producer: AIOKafkaProducer | None = None
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            StoreUnavailableError: Kafka does not answer.
+        """
+        producer = AIOKafkaProducer(
+            **self._arguments, acks="all", enable_idempotence=True, max_request_size=_MAX_REQUEST_BYTES
+        )
+        try:
+            with kafka_errors():
+                await producer.start()
+        except BaseException:
+            await producer.stop()
+            raise
+        self._producer = producer
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Send what is pending and disconnect."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            await producer.stop()
+
+    async def send(
+        self,
+        topic: str,
+        *,
+        key: bytes | None = None,
+        value: bytes | None = None,
+        headers: Sequence[tuple[str, bytes]] = (),
+        partition: int | None = None,
+    ) -> None:
+        """Send one record and wait until Kafka has it.
+
+        Raises:
+            StoreUnavailableError: Kafka does not answer or refuses it.
+        """
+        if self._producer is None:
+            msg = "The producer is not open. Use it inside `async with`."
+            raise NotOpenError(msg)
+        with kafka_errors():
+            await self._producer.send_and_wait(topic, key=key, value=value, headers=list(headers), partition=partition)
