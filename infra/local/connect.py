@@ -3,6 +3,7 @@
 The connector's own configuration is not the worker's business: whoever registers it (by REST) brings it.
 """
 
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import httpx
 
 from infra.local.java import java_command, write_properties
 from infra.local.kafka import LARGEST_MESSAGE_BYTES
-from infra.local.ports import HOST
+from infra.local.ports import HOST, is_free
 from infra.local.processes import Launch
 from infra.local.service import Service
 
@@ -52,8 +53,12 @@ class ConnectService(Service):
 
     async def healthy(self) -> bool:
         """Whether it lists its connectors, which it does only as a member of its group."""
+        if is_free(self.ports["rest"]):  # cheaper than a client whose connection is refused
+            return False
         try:
-            async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S, trust_env=False) as client:
+            # A bare context, since httpx would read all certificates of the system for every client.
+            bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            async with httpx.AsyncClient(timeout=ANSWER_TIMEOUT_S, trust_env=False, verify=bare) as client:
                 return (await client.get(f"{self.endpoint}/connectors")).is_success
         except httpx.HTTPError:
             return False

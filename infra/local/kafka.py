@@ -1,7 +1,6 @@
 """Kafka as one node that is broker and controller (KRaft)."""
 
 import base64
-import logging
 import uuid
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
 from infra.local.java import java_command, write_properties
-from infra.local.ports import HOST
+from infra.local.ports import HOST, is_free
 from infra.local.processes import Launch, run_tool
 from infra.local.service import Service
 
@@ -62,9 +61,9 @@ class KafkaService(Service):
 
     async def healthy(self) -> bool:
         """Whether it serves its metadata."""
+        if is_free(self.ports["broker"]):  # cheaper than a client whose connection is refused
+            return False
         client = AIOKafkaAdminClient(bootstrap_servers=self.endpoint, request_timeout_ms=ANSWER_TIMEOUT_MS)
-        # While the broker starts, a refused connection is no news.
-        logging.getLogger("aiokafka").addFilter(_silence)
         try:
             await client.start()
             cluster = await client.describe_cluster()
@@ -72,7 +71,6 @@ class KafkaService(Service):
             return False
         finally:
             await client.close()
-            logging.getLogger("aiokafka").removeFilter(_silence)
         return bool(cluster["brokers"])
 
     def _java(self, main_class: str, arguments: list[str | Path]) -> Launch:
@@ -121,7 +119,3 @@ class KafkaService(Service):
             "broker.session.timeout.ms": "3000",
             "broker.heartbeat.interval.ms": "500",
         }
-
-
-def _silence(_record: logging.LogRecord) -> bool:
-    return False

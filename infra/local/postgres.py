@@ -9,7 +9,7 @@ from typing import Any
 import asyncpg
 import msgspec
 
-from infra.local.ports import HOST
+from infra.local.ports import HOST, is_free
 from infra.local.postgres_binaries import unpack_postgres, unpacked_folder
 from infra.local.postgres_home import PostgresHome, postgres_home
 from infra.local.processes import Launch, ServiceFailedError, run_tool
@@ -91,6 +91,8 @@ class PostgresService(Service):
 
     async def healthy(self) -> bool:
         """Whether it runs a statement."""
+        if is_free(self.ports["postgres"]):  # cheaper than a client whose connection is refused
+            return False
         try:
             connection = await self._connect(SUPERUSER)
         except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):

@@ -47,6 +47,7 @@ class ValkeyService(Service):
             "maxmemory": self._around.settings.valkey_max_memory,
             "maxmemory-policy": "volatile-lru",
             "daemonize": "no",
+            "set-proc-title": "no",  # a title would be written over the environment, and with it over the stack's mark
         }
         command: list[str | Path] = [self._program()]
         for name, value in arguments.items():
