@@ -246,6 +246,19 @@ class TopicSettings(Section):
     largest_record_bytes: int = Field(20 * 1024 * 1024, ge=1024 * 1024)
 
 
+class WorkerSettings(Section):
+    """How the workers of ``freshline run`` behave."""
+
+    # Name of a static member, the pod's say: a restart within the session timeout then moves no partitions.
+    instance: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+$")
+    # After how long a silent worker is taken for dead and its partitions go to others.
+    session_timeout_s: float = Field(10.0, ge=1)
+    # Where metrics and probes are served. Port 0 takes a free one, which the log names.
+    host: str = "127.0.0.1"
+    port: int = Field(0, ge=0, le=65535)
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+
 class LocalSettings(Section):
     """The local stack of ``freshline up`` and of the tests. A deployment brings its own servers instead."""
 
@@ -293,6 +306,8 @@ class Settings(BaseSettings):
         frozen=True,
     )
 
+    # Where the catalog is: `package.module:NAME`.
+    catalog: str = "schemas.voiceassist:VOICEASSIST"
     # Prefix of every key in Redis.
     namespace: str = Field("freshline", pattern=r"^[a-z][a-z0-9_.-]*$")
     # Debezium's `topic.prefix`: the topics of the tables are `<topic_prefix>.<schema>.<table>`.
@@ -302,6 +317,7 @@ class Settings(BaseSettings):
     redis: RedisSettings = RedisSettings()
     connect: ConnectSettings = ConnectSettings()
     topics: TopicSettings = TopicSettings()
+    worker: WorkerSettings = WorkerSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod
