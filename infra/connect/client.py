@@ -90,8 +90,12 @@ class ConnectClient:
         found: dict[str, str] | None = await self._send("GET", f"{_path(name)}/config", missing=True)
         return found
 
+    async def create_stopped(self, name: str, config: Mapping[str, str]) -> None:
+        """Create a connector that does not run yet, so that one can see which offsets it would go on from."""
+        await self._send("POST", "/connectors", {"name": name, "config": dict(config), "initial_state": STOPPED})
+
     async def put(self, name: str, config: Mapping[str, str]) -> None:
-        """Create a connector or replace its configuration, which restarts its task."""
+        """Replace a connector's configuration, which restarts its task if it runs."""
         await self._send("PUT", f"{_path(name)}/config", dict(config))
 
     async def status(self, name: str) -> ConnectorStatus | None:

@@ -6,7 +6,6 @@ those that no state file knows, because whoever started them died before writing
 """
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
@@ -197,6 +196,9 @@ def _ended(process: psutil.Process) -> bool:
             return not process.is_running()
     except psutil.NoSuchProcess:
         return True
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(process.pid, os.WNOHANG)  # a child of ours that ended waits for us to notice
-    return True
+    try:
+        # A child of ours that ended waits for us to notice; it is gone once its last thread is.
+        reaped, _ = os.waitpid(process.pid, os.WNOHANG)
+    except ChildProcessError:
+        return True
+    return reaped == process.pid
