@@ -22,10 +22,10 @@ from schemas.errors import MalformedRecordError, PatternError
 class InvalidationSink:
     """The sink of tags."""
 
-    group = "freshline.invalidation"
-
-    def __init__(self, catalog: Catalog, *, topic_prefix: str) -> None:
+    def __init__(self, catalog: Catalog, *, topic_prefix: str, requests_topic: str, group: str) -> None:
         """Follow every table that has tags, and the topic of requests."""
+        self.group = group
+        self._requests_topic = requests_topic
         self._catalog = catalog
         self._tables: Mapping[str, _Tags] = {
             f"{topic_prefix}.{table.qualified_name}": _Tags(table) for table in catalog.tables if table.tags
@@ -34,11 +34,11 @@ class InvalidationSink:
     @property
     def topics(self) -> Sequence[str]:
         """The topics of these tables, and the one of requests."""
-        return (*self._tables, invalidation.TOPIC)
+        return (*self._tables, self._requests_topic)
 
     def read(self, record: Record, reading: Reading) -> Outcome:
         """The tags to drop."""
-        if record.topic == invalidation.TOPIC:
+        if record.topic == self._requests_topic:
             return Change(self._requested(record, reading.moment))
         return self._tables[record.topic].read(record, reading)
 

@@ -14,7 +14,6 @@ from infra.kafka.log import Record
 from infra.kafka.producer import Producer
 from schemas.errors import MalformedRecordError
 
-TOPIC: Final = "freshline.dead-letters"
 HEADER_PREFIX: Final = "freshline-"
 # A letter is a record and a few headers; what is larger than this is cut, and says so.
 LIMIT_BYTES: Final = 15 * 1024 * 1024
@@ -23,9 +22,10 @@ LIMIT_BYTES: Final = 15 * 1024 * 1024
 class Letters:
     """Sends dead letters."""
 
-    def __init__(self, producer: Producer, group: str) -> None:
+    def __init__(self, producer: Producer, *, topic: str, group: str) -> None:
         """``group`` is named as the one that refused."""
         self._producer = producer
+        self._topic = topic
         self._group = group
 
     async def send(self, refused: Sequence[tuple[Record, MalformedRecordError]]) -> None:
@@ -40,7 +40,7 @@ class Letters:
             if value is not None and len(value) > LIMIT_BYTES:
                 headers.append((HEADER_PREFIX + "truncated", str(len(value)).encode()))
                 value = value[:LIMIT_BYTES]
-            await self._producer.send(TOPIC, key=record.key, value=value, headers=headers)
+            await self._producer.send(self._topic, key=record.key, value=value, headers=headers)
 
 
 def letter_headers(record: Record, error: MalformedRecordError, group: str) -> list[tuple[str, bytes]]:

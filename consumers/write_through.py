@@ -7,6 +7,7 @@ too large, TOASTed, lacking a column ▸ the entry goes, and readers fill it aga
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from consumers.sink import NOTHING, Change, Outcome, Reading, Unusable
 from infra.kafka.log import Record
@@ -15,8 +16,8 @@ from infra.redis import effects
 from infra.redis.effects import Effect
 from schemas.canonical import encode, has_unavailable
 from schemas.catalog import Catalog, Table, Template, family_tag
-from schemas.entry import ABSENT, LAYOUT, VALUE, Header, Kind, Origin, pack
-from schemas.envelope import DELETE, READ, TRUNCATE, Source, TableEvents
+from schemas.entry import ABSENT, LAYOUT, VALUE, Header, Origin, pack
+from schemas.envelope import READ, TRUNCATE, MissingColumnError, Source, TableEvents
 from schemas.errors import MalformedRecordError
 
 _ESCAPED_NUL = b"\\u0000"
@@ -25,10 +26,9 @@ _ESCAPED_NUL = b"\\u0000"
 class WriteThrough:
     """The sink of row entries."""
 
-    group = "freshline.write-through"
-
-    def __init__(self, catalog: Catalog, *, topic_prefix: str) -> None:
+    def __init__(self, catalog: Catalog, *, topic_prefix: str, group: str) -> None:
         """Follow the tables whose rows are cached one by one."""
+        self.group = group
         self._tables: Mapping[str, _RowEntries] = {
             f"{topic_prefix}.{table.qualified_name}": _RowEntries(table, table.entry_template)
             for table in catalog.tables
@@ -65,38 +65,45 @@ class _RowEntries:
             raise MalformedRecordError("null_value", "the record has no value")
         try:
             event = self._events.row_event(record.value)
-        except MalformedRecordError as error:
-            if error.reason == "missing_column":
-                return Unusable(record)
-            raise
-        source = event.source
+        except MissingColumnError:
+            return Unusable(record)
         if event.op == TRUNCATE:
-            return self._truncated(source, reading)
+            return self._truncated(event.source, reading)
         values = self._events.key_values(record.key)
         if event.op == READ:
             return NOTHING
         row = event.after
-        if row is not None and values != [getattr(row, name) for name in self._key_columns]:
+        if row is not None and values != [getattr(row, name) for name in self._table.key]:
             raise MalformedRecordError("key_mismatch", "the key is not the key of the row")
-        if not source.has_position:
+        if not event.source.has_position:
             return Unusable(record)
+        return self._changed(self._template.fill(values), row, record, event.source, reading)
+
+    def _changed(self, key: str, row: Any, record: Record, source: Source, reading: Reading) -> Change:
         lsn, xid = source.lsn or 0, reading.moment.snapshot.widen(source.txId or 0)
-        key = self._template.fill(values)
-        if event.op == DELETE:
-            entry = pack(self._header(ABSENT, record, source, reading, xid))
-            build = effects.absent
+        if row is None:
+            build, kind, body = effects.absent, ABSENT, b""
         else:
-            body = encode(row)
+            build, kind, body = effects.value, VALUE, encode(row)
             if _ESCAPED_NUL in body and _holds_nul(row):
                 raise MalformedRecordError(
                     "impossible_text", "a text holds a NUL character, which no Postgres text can"
                 )
             if len(body) > self._table.limit_bytes or has_unavailable(row, self._table):
                 return Change((effects.uncacheable(key, self._name, lsn, xid),), lsn, xid, source.ts_ms)
-            entry = pack(self._header(VALUE, record, source, reading, xid), body)
-            build = effects.value
+        header = Header(
+            LAYOUT,
+            kind,
+            reading.epoch,
+            lsn=lsn,
+            xid=xid,
+            format=self._table.format,
+            origin=Origin(record.topic, record.partition, record.offset, source.ts_ms),
+            written_at_ms=reading.now_ms,
+        )
         # An event older than an entry may live never creates one: the floor that forbade it may be gone by now.
         may_create = reading.now_ms - source.ts_ms < self._ttl_ms
+        entry = pack(header, body)
         effect = build(key, self._name, lsn, xid, may_create=may_create, ttl_ms=self._ttl_ms, entry=entry)
         return Change((effect,), lsn, xid, source.ts_ms)
 
@@ -114,18 +121,6 @@ class _RowEntries:
 
     def _table_effects(self, lsn: int) -> Sequence[Effect]:
         return (effects.table_changed(self._name, lsn), effects.notice(family_tag(self._template.family)))
-
-    def _header(self, kind: Kind, record: Record, source: Source, reading: Reading, xid: int) -> Header:
-        return Header(
-            LAYOUT,
-            kind,
-            reading.epoch,
-            lsn=source.lsn or 0,
-            xid=xid,
-            format=self._table.format,
-            origin=Origin(record.topic, record.partition, record.offset, source.ts_ms),
-            written_at_ms=reading.now_ms,
-        )
 
 
 def _holds_nul(row: object) -> bool:

@@ -33,9 +33,23 @@ from schemas.errors import FreshlineError
 _log = logger("roles")
 _WATCH_EVERY_S: Final = 1.0
 
-SINKS: Final[Mapping[str, Callable[[Catalog, str], Sink]]] = {
-    "write-through": lambda catalog, prefix: WriteThrough(catalog, topic_prefix=prefix),
-    "invalidation": lambda catalog, prefix: InvalidationSink(catalog, topic_prefix=prefix),
+
+def _write_through(catalog: Catalog, settings: Settings) -> Sink:
+    return WriteThrough(catalog, topic_prefix=settings.topic_prefix, group=settings.group("write-through"))
+
+
+def _invalidation(catalog: Catalog, settings: Settings) -> Sink:
+    return InvalidationSink(
+        catalog,
+        topic_prefix=settings.topic_prefix,
+        requests_topic=settings.invalidate_topic,
+        group=settings.group("invalidation"),
+    )
+
+
+SINKS: Final[Mapping[str, Callable[[Catalog, Settings], Sink]]] = {
+    "write-through": _write_through,
+    "invalidation": _invalidation,
 }
 
 
@@ -57,7 +71,7 @@ async def open_worker(
     Raises:
         StoreUnavailableError: a store does not answer.
     """
-    sink = SINKS[role](catalog, settings.topic_prefix)
+    sink = SINKS[role](catalog, settings)
     postgres = settings.postgres.connect_arguments()
     kafka = settings.kafka.client_arguments()
     worker: Worker | None = None
@@ -90,7 +104,7 @@ async def open_worker(
             coherence=coherence,
             positions=Positions(coherence, log, primary, metrics),
             sight=Sight(primary, metrics, sink.group),
-            letters=Letters(producer, sink.group),
+            letters=Letters(producer, topic=settings.dead_letter_topic, group=sink.group),
             metrics=metrics,
             progress=progress,
             floor_ttl_ms=floor_ttl_ms(catalog),

@@ -332,6 +332,24 @@ class Settings(BaseSettings):
         """Take what it is made with, and nothing else: the sources are read by ``infra.configuration``."""
         return (init_settings,)
 
+    @property
+    def invalidate_topic(self) -> str:
+        """Where producers ask for an invalidation."""
+        return f"{self.namespace}.invalidate"
+
+    @property
+    def dead_letter_topic(self) -> str:
+        """Where records go that can't be used."""
+        return f"{self.namespace}.dead-letters"
+
+    def table_topic(self, qualified_name: str) -> str:
+        """The topic of a table's change events."""
+        return f"{self.topic_prefix}.{qualified_name}"
+
+    def group(self, role: str) -> str:
+        """The consumer group of a role."""
+        return f"{self.namespace}.{role}"
+
     def require(self, names: Collection[EndpointName]) -> Self:
         """Return itself, or say which of these servers has no address.
 

@@ -6,8 +6,6 @@ import msgspec
 
 from schemas.errors import MalformedRecordError
 
-TOPIC = "freshline.invalidate"
-
 
 class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One request: ``{"pattern": "user:42:*"}`` or ``{"key": "user:42"}``, with an optional reason for people to read."""
