@@ -19,6 +19,7 @@ from schemas.errors import FreshlineError, StoreUnavailableError
 
 REQUEST_TIMEOUT_S = 30.0
 BUSY_TIMEOUT_S = 60.0
+REASON_LIMIT = 300
 
 # In the worker's words: a connector that was created is not running before the workers have shared it out.
 RUNNING = "RUNNING"
@@ -46,7 +47,8 @@ class TaskStatus(msgspec.Struct, frozen=True):
     def reason(self) -> str:
         """The last cause in the trace, on one line, which says more than the first."""
         causes = [line for line in self.trace.splitlines() if line.startswith("Caused by: ")]
-        return (causes[-1].removeprefix("Caused by: ") if causes else self.trace.split("\n", 1)[0]).strip()
+        line = causes[-1].removeprefix("Caused by: ") if causes else self.trace.split("\n", 1)[0]
+        return line if len(line) <= REASON_LIMIT else line[:REASON_LIMIT] + "…"
 
 
 class ConnectorStatus(msgspec.Struct, frozen=True):
