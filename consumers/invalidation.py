@@ -90,7 +90,7 @@ class _Tags:
         source = event.source
         if event.op == READ:
             return NOTHING
-        xid = reading.moment.snapshot.widen(source.txId or 0) if source.has_position else 0
+        xid = reading.moment.snapshot.widen(source.xid32 or 0) if source.has_position else 0
         if event.op == TRUNCATE:
             return Change(self._everything, source.lsn or 0, xid, source.ts_ms)
         values = self._events.key_values(record.key)

@@ -4,7 +4,8 @@
 
 While Redis applies one batch, the next is fetched and decoded. Whatever goes wrong with a store, the batch is given
 up, the watermarks are read again and the log is read on from there: what was applied is known exactly, so nothing is
-lost and nothing is done twice. Memory is bounded: one batch is being applied, one is decoded, and the driver stops fetching.
+lost and nothing is done twice. Memory is bounded: one batch is being applied, one is decoded, and the driver stops
+fetching.
 
 Order of shutdown: 1. stop fetching, 2. await the batch that is being applied, 3. commit, 4. leave the group.
 """
@@ -56,7 +57,7 @@ class _Slice(msgspec.Struct):
 
     @property
     def next_offset(self) -> int:
-        return self.records[-1].offset + 1
+        return int(self.records[-1].offset) + 1
 
 
 class Worker:

@@ -80,11 +80,11 @@ class _RowEntries:
         return self._changed(self._template.fill(values), row, record, event.source, reading)
 
     def _changed(self, key: str, row: Any, record: Record, source: Source, reading: Reading) -> Change:
-        lsn, xid = source.lsn or 0, reading.moment.snapshot.widen(source.txId or 0)
+        lsn, xid = source.lsn or 0, reading.moment.snapshot.widen(source.xid32 or 0)
         if row is None:
-            build, kind, body = effects.absent, ABSENT, b""
+            build, body = effects.absent, b""
         else:
-            build, kind, body = effects.value, VALUE, encode(row)
+            build, body = effects.value, encode(row)
             if _ESCAPED_NUL in body and _holds_nul(row):
                 raise MalformedRecordError(
                     "impossible_text", "a text holds a NUL character, which no Postgres text can"
@@ -93,7 +93,7 @@ class _RowEntries:
                 return Change((effects.uncacheable(key, self._name, lsn, xid),), lsn, xid, source.ts_ms)
         header = Header(
             LAYOUT,
-            kind,
+            ABSENT if row is None else VALUE,
             reading.epoch,
             lsn=lsn,
             xid=xid,
@@ -116,7 +116,7 @@ class _RowEntries:
 
     def _truncated(self, source: Source, reading: Reading) -> Change:
         lsn = source.lsn or reading.moment.lsn
-        xid = reading.moment.snapshot.widen(source.txId or 0) if source.has_position else 0
+        xid = reading.moment.snapshot.widen(source.xid32 or 0) if source.has_position else 0
         return Change(self._table_effects(lsn), lsn, xid, source.ts_ms)
 
     def _table_effects(self, lsn: int) -> Sequence[Effect]:

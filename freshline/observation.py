@@ -29,7 +29,8 @@ def observed(host: str, port: int, registry: CollectorRegistry, progress: Mappin
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         path = environ["PATH_INFO"]
         if path == "/metrics":
-            return metrics(environ, start_response)
+            served: Iterable[bytes] = metrics(environ, start_response)
+            return served
         if path not in {"/live", "/ready"}:
             start_response("404 Not Found", [])
             return [b"metrics, live or ready\n"]

@@ -37,20 +37,20 @@ class Source(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         lsn: its position (bytes) in the log; None from a producer that has none.
-        txId: low 32 bits of the id of its top-level transaction.
+        xid32: low 32 bits of the id of its top-level transaction.
         ts_ms: when that was committed, in milliseconds since 1970.
     """
 
     schema: str = ""
     table: str = ""
     lsn: int | None = None
-    txId: int | None = None
+    xid32: int | None = msgspec.field(name="txId", default=None)
     ts_ms: int = 0
 
     @property
     def has_position(self) -> bool:
         """Whether it can be said what contains this change."""
-        return self.lsn is not None and self.txId is not None and self.lsn > 0 and self.txId > 0
+        return self.lsn is not None and self.xid32 is not None and self.lsn > 0 and self.xid32 > 0
 
 
 class RowEnvelope(msgspec.Struct, Generic[_Row], frozen=True):
@@ -84,7 +84,8 @@ class TableEvents:
         self._tags = msgspec.json.Decoder(TagEnvelope[tags])  # type: ignore[valid-type]
         self._loose = msgspec.json.Decoder(RowEnvelope[dict[str, Any]])
         types = [row.__annotations__[name] for name in table.key]
-        self._keys = msgspec.json.Decoder(msgspec.defstruct("Key", list(zip(table.key, types, strict=True)), frozen=True))
+        key = msgspec.defstruct("Key", list(zip(table.key, types, strict=True)), frozen=True)
+        self._keys = msgspec.json.Decoder(key)
 
     def row_event(self, value: bytes) -> RowEnvelope[Any]:
         """The event with its whole new row.
@@ -118,7 +119,8 @@ class TableEvents:
         try:
             found = self._keys.decode(key)
         except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
-            raise MalformedRecordError("bad_key", f"the key is not one of {self.table.qualified_name}: {error}") from error
+            detail = f"the key is not one of {self.table.qualified_name}: {error}"
+            raise MalformedRecordError("bad_key", detail) from error
         values = [getattr(found, name) for name in self.table.key]
         if any(isinstance(value, str) and _is_impossible(value) for value in values):
             raise MalformedRecordError("bad_key", "the key holds a NUL character, which no Postgres text can")

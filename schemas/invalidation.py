@@ -8,7 +8,7 @@ from schemas.errors import MalformedRecordError
 
 
 class Invalidation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One request: ``{"pattern": "user:42:*"}`` or ``{"key": "user:42"}``, with an optional reason for people to read."""
+    """One request: ``{"pattern": "user:42:*"}`` or ``{"key": "user:42"}``, with an optional reason for people."""
 
     pattern: str | None = None
     key: str | None = None
