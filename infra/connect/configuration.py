@@ -12,15 +12,14 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from infra.connect.value_forms import VALUE_FORMS
 from schemas.catalog import Catalog
+from schemas.debezium import VALUE_FORMS
 from schemas.errors import CatalogError
 
 CONNECTOR_CLASS = "io.debezium.connector.postgresql.PostgresConnector"
 HEARTBEAT_QUERY = (
     "INSERT INTO freshline.heartbeat (id, beat_at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET beat_at = now()"
 )
-_JSON = "org.apache.kafka.connect.json.JsonConverter"
 _NOT_PLAIN = re.compile(r"([^A-Za-z0-9_])")
 
 
@@ -103,10 +102,6 @@ def connector_configuration(
         # A TRUNCATE is a change too, and would be left out by default.
         "skipped.operations": "none",
         "tombstones.on.delete": "true",
-        "key.converter": _JSON,
-        "key.converter.schemas.enable": "false",
-        "value.converter": _JSON,
-        "value.converter.schemas.enable": "false",
         # A record that can't be converted stops the connector: leaving it out would leave a stale copy.
         "errors.tolerance": "none",
         "heartbeat.interval.ms": str(tuning.heartbeat_interval_ms),

@@ -157,6 +157,7 @@ class Observed(msgspec.Struct, frozen=True):
     known_types: Mapping[str, int]
     publication: Publication | None
     roles: Mapping[str, Role]
+    role_settings: Mapping[tuple[str, str], str]
     usages: frozenset[tuple[str, str]]
     grants: frozenset[Grant]
     schema_exists: bool
@@ -201,6 +202,9 @@ class _Look:
             known_types=await self._known_types(),
             publication=await self._observe_publication(),
             roles=await self._observe_roles(roles, superuser=server.superuser),
+            role_settings={
+                (row["role"], row["name"]): row["value"] for row in await self._rows("role_settings", roles)
+            },
             usages=frozenset((row["role"], row["schema"]) for row in await self._rows("usages", roles, spaces)),
             grants=await self._observe_grants(roles),
             schema_exists=bool(contents),

@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import asyncpg
 
+from schemas.debezium import READER_SETTINGS
 from schemas.errors import StoreUnavailableError
 
 STATEMENT_TIMEOUT_S = 5.0
@@ -121,5 +122,5 @@ def _server_settings(application: str, statement_timeout_s: float) -> dict[str, 
         "statement_timeout": str(round(statement_timeout_s * 1000)),
         "idle_in_transaction_session_timeout": "60000",
         # The forms of values that reach a cache must not depend on whom the server was set up for.
-        "timezone": "UTC",
+        **READER_SETTINGS,
     }

@@ -12,6 +12,7 @@ from infra.postgres.names import HEARTBEAT, IDENTITIES, IDENTITY_INDEX_PREFIX, R
 from infra.postgres.observed import Observed
 from infra.postgres.quoting import derived_name, identifier, literal, qualified
 from infra.postgres.steps import Plan, Step
+from schemas.debezium import ROLE_SETTINGS
 from schemas.errors import FreshlineError
 
 
@@ -90,6 +91,7 @@ def _roles(wish: Wish, observed: Observed) -> Iterator[Step]:
             continue
         if role.marked != ROLE_MARK:
             yield from _revocations(wish, observed, name)
+            yield from _session_resets(observed, name)
             continue
         yield Step(f"DROP OWNED BY {identifier(name)}", f"Takes back what {name} was granted in this database.")
         if not role.elsewhere:
@@ -103,6 +105,16 @@ def _revocations(wish: Wish, observed: Observed, role: str) -> Iterator[Step]:
             f"REVOKE ALL ON {qualified(schema, table)} FROM {identifier(role)}",
             f"{role} was here before us and stays; what it was granted on followed tables is taken back.",
         )
+
+
+def _session_resets(observed: Observed, role: str) -> Iterator[Step]:
+    for name, value in ROLE_SETTINGS.items():
+        if observed.role_settings.get((role, name)) == value:
+            database = identifier(observed.server.database)
+            yield Step(
+                f"ALTER ROLE {identifier(role)} IN DATABASE {database} RESET {identifier(name)}",
+                f"How sessions of {role} begin in this database is its own affair again.",
+            )
 
 
 def _indexes(wish: Wish, observed: Observed) -> Iterator[Step]:

@@ -14,6 +14,7 @@ from infra.postgres.quoting import columns, identifier, literal, qualified
 from infra.postgres.scram import verifier, verifies
 from infra.postgres.steps import Step
 from schemas.catalog import Table
+from schemas.debezium import ROLE_SETTINGS
 
 
 def role_steps(wish: Wish, observed: Observed) -> Iterator[Step]:
@@ -51,6 +52,7 @@ def _role(wish: Wish, observed: Observed, role: str, *, replication: bool) -> It
         yield from _table_grants(table, role, observed)
     yield from _unlisted_grants(wish, role, observed)
     if replication:
+        yield from _sessions(role, observed)
         yield from _own_grants(role, HEARTBEAT, ("SELECT", "INSERT", "UPDATE"), observed)
     else:
         yield from _own_grants(role, SLOTS, ("SELECT",), observed)
@@ -80,6 +82,16 @@ def _login(
             "Its password is not the one of the settings.",
             shown=f"ALTER ROLE {name} PASSWORD '********'",
         )
+
+
+def _sessions(role: str, observed: Observed) -> Iterator[Step]:
+    database = identifier(observed.server.database)
+    for name, value in ROLE_SETTINGS.items():
+        if observed.role_settings.get((role, name)) != value:
+            yield Step(
+                f"ALTER ROLE {identifier(role)} IN DATABASE {database} SET {identifier(name)} = {literal(value)}",
+                "Debezium reads values as the text that Postgres writes in its sessions; this is the form we count on.",
+            )
 
 
 def _table_grants(table: Table, role: str, observed: Observed) -> Iterator[Step]:

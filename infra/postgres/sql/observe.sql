@@ -119,6 +119,17 @@ SELECT r.rolname::text AS name, r.rolcanlogin AS can_login, r.rolreplication AS 
   FROM pg_roles r
  WHERE r.rolname = ANY ($1::text[]);
 
+-- name: role_settings
+-- Arguments: $1 text[] names of roles.
+-- Promise: one row for each setting that the role's sessions in this database begin with.
+SELECT r.rolname::text AS role, split_part(setting, '=', 1) AS name,
+       substr(setting, strpos(setting, '=') + 1) AS value
+  FROM pg_db_role_setting s
+  JOIN pg_roles r ON r.oid = s.setrole
+  JOIN pg_database d ON d.oid = s.setdatabase AND d.datname = current_database()
+ CROSS JOIN LATERAL unnest(s.setconfig) AS setting
+ WHERE r.rolname = ANY ($1::text[]);
+
 -- name: role_passwords
 -- Arguments: $1 text[] names of roles.
 -- Promise: the stored verifier of each; only a superuser may ask.
