@@ -9,11 +9,10 @@ from typing import Any
 
 import httpx
 
-from infra.local.java import java_command, write_properties
+from infra.local.java import JavaService, write_properties
 from infra.local.kafka import LARGEST_MESSAGE_BYTES
 from infra.local.ports import HOST, is_free
 from infra.local.processes import Launch
-from infra.local.service import Service
 
 ANSWER_TIMEOUT_S = 2.0
 MAIN_CLASS = "org.apache.kafka.connect.cli.ConnectDistributed"
@@ -21,11 +20,12 @@ JSON_CONVERTER = "org.apache.kafka.connect.json.JsonConverter"
 GROUP = "freshline.connect"
 
 
-class ConnectService(Service):
+class ConnectService(JavaService):
     """A Connect worker that keeps its connectors, offsets and their status in topics of the stack's Kafka."""
 
     name = "connect"
     section = "connect"
+    jar_set = "connect"
     port_names = ("rest",)
 
     @property
@@ -37,9 +37,10 @@ class ConnectService(Service):
         """The section ``connect`` of the settings."""
         return {"url": self.endpoint}
 
-    def fetch(self) -> None:
-        """Download the jars."""
-        self._jars()
+    @property
+    def heap_mb(self) -> int:
+        """From the settings, in MiB."""
+        return self._around.settings.connect_heap_mb
 
     async def prepare(self) -> None:
         """Write the configuration."""
@@ -47,9 +48,7 @@ class ConnectService(Service):
 
     def launch(self) -> Launch:
         """How it is started."""
-        settings = self._around.settings
-        command = java_command(settings, self._jars(), settings.connect_heap_mb, MAIN_CLASS, [self._properties])
-        return Launch(command, self.folder, self.log_file)
+        return self.java(MAIN_CLASS, [self._properties], self.archive_options())
 
     async def healthy(self) -> bool:
         """Whether it lists its connectors, which it does only as a member of its group."""
@@ -62,9 +61,6 @@ class ConnectService(Service):
                 return (await client.get(f"{self.endpoint}/connectors")).is_success
         except httpx.HTTPError:
             return False
-
-    def _jars(self) -> list[Path]:
-        return self._around.artifacts.fetch("connect")
 
     @property
     def _properties(self) -> Path:

@@ -8,10 +8,9 @@ from typing import Any
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaError
 
-from infra.local.java import java_command, write_properties
+from infra.local.java import JavaService, write_properties
 from infra.local.ports import HOST, is_free
 from infra.local.processes import Launch, run_tool
-from infra.local.service import Service
 
 NODE = "1"
 ANSWER_TIMEOUT_MS = 2_000
@@ -20,11 +19,12 @@ MAIN_CLASS = "kafka.Kafka"
 FORMAT_CLASS = "kafka.tools.StorageTool"
 
 
-class KafkaService(Service):
+class KafkaService(JavaService):
     """One broker without authentication on the loopback address. Topics are made on purpose, never by asking."""
 
     name = "kafka"
     section = "kafka"
+    jar_set = "kafka"
     port_names = ("broker", "controller")
 
     @property
@@ -36,9 +36,10 @@ class KafkaService(Service):
         """The section ``kafka`` of the settings."""
         return {"bootstrap_servers": self.endpoint}
 
-    def fetch(self) -> None:
-        """Download the jars."""
-        self._jars()
+    @property
+    def heap_mb(self) -> int:
+        """From the settings, in MiB."""
+        return self._around.settings.kafka_heap_mb
 
     async def prepare(self) -> None:
         """Write the configuration and format the log folder."""
@@ -53,11 +54,11 @@ class KafkaService(Service):
                 self._properties,
                 "--ignore-formatted",
             ]
-            await run_tool(self._java(FORMAT_CLASS, arguments), "formatting Kafka's log folder")
+            await run_tool(self.java(FORMAT_CLASS, arguments), "formatting Kafka's log folder")
 
     def launch(self) -> Launch:
         """How it is started."""
-        return self._java(MAIN_CLASS, [self._properties])
+        return self.java(MAIN_CLASS, [self._properties], self.archive_options())
 
     async def healthy(self) -> bool:
         """Whether it serves its metadata."""
@@ -72,14 +73,6 @@ class KafkaService(Service):
         finally:
             await client.close()
         return bool(cluster["brokers"])
-
-    def _java(self, main_class: str, arguments: list[str | Path]) -> Launch:
-        settings = self._around.settings
-        command = java_command(settings, self._jars(), settings.kafka_heap_mb, main_class, arguments)
-        return Launch(command, self.folder, self.log_file)
-
-    def _jars(self) -> list[Path]:
-        return self._around.artifacts.fetch("kafka")
 
     @property
     def _properties(self) -> Path:

@@ -85,6 +85,11 @@ class Service(ABC):
         return self._record().ports
 
     @property
+    def stop_timeout_s(self) -> float:
+        """How long it may take to end in order, before it is killed."""
+        return self._around.settings.stop_timeout_s
+
+    @property
     @abstractmethod
     def endpoint(self) -> str:
         """Its address as a person would write it, without secrets."""
@@ -136,7 +141,7 @@ class Service(ABC):
         self._around.state.change(lambda found: found.without_endpoints({self.section}))
         process = self._process()
         if process is not None:
-            await end(process, self.stop_signal, self._around.settings.stop_timeout_s)
+            await end(process, self.stop_signal, self.stop_timeout_s)
         await self._end_forgotten()
         self._remember(msgspec.structs.replace(self._record(), process=None))
 
