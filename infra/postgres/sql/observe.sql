@@ -121,8 +121,8 @@ SELECT r.rolname::text AS name, r.rolcanlogin AS can_login, r.rolreplication AS 
 
 -- name: role_settings
 -- Arguments: $1 text[] names of roles.
--- Promise: one row for each setting that the role's sessions in this database begin with.
-SELECT r.rolname::text AS role, split_part(setting, '=', 1) AS name,
+-- Promise: one row for each setting that the role's sessions in this database begin with, its name in lower case.
+SELECT r.rolname::text AS role, lower(split_part(setting, '=', 1)) AS name,
        substr(setting, strpos(setting, '=') + 1) AS value
   FROM pg_db_role_setting s
   JOIN pg_roles r ON r.oid = s.setrole
