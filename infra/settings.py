@@ -43,7 +43,7 @@ def _secret(value: SecretStr | None, file: Path | None) -> SecretStr | None:
     try:
         return SecretStr(file.read_text().rstrip("\r\n"))
     except OSError as error:
-        raise ValueError(f"the secret's file {file} can't be read: {error.strerror}") from error
+        raise SettingsError(f"the secret's file {file} can't be read: {error.strerror}") from error
 
 
 def _reveal(value: SecretStr | None) -> str | None:
