@@ -11,11 +11,12 @@ import shutil
 import threading
 import uuid
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import asyncpg
+import httpx
 import psutil
 import pytest
 import redis
@@ -189,39 +190,47 @@ def stack(run_folder: Path) -> LocalStack:
 
 @pytest.fixture
 def make_settings(stack: LocalStack) -> Iterator[MakeSettings]:
-    """Makes settings of the running stack; their databases are dropped after the test."""
-    made: list[PostgresSettings] = []
+    """Makes settings of the running stack; their connectors are deleted and their databases dropped after the test."""
+    made: list[Settings] = []
 
     def make(**changes: Any) -> Settings:
         _wait_for(stack.start(SERVICES))  # an earlier test may have broken one of them
         endpoints = StateFile(stack.settings.state_file).read().endpoints
         own = f"t{uuid.uuid4().hex[:12]}"
-        server = PostgresSettings(**endpoints["postgres"])
-        _execute(server, f"create database {own}")
-        made.append(server.model_copy(update={"database": own}))
+        _execute(PostgresSettings(**endpoints["postgres"]), f"create database {own}")
         values: dict[str, Any] = {
             **endpoints,
-            "postgres": endpoints["postgres"] | {"database": own},
+            "postgres": endpoints["postgres"] | _own_names(own),
+            "connect": endpoints["connect"] | {"connector": own},
             "namespace": own,
             "topic_prefix": own,
             "local": stack.settings.model_dump(),
         }
-        return Settings(**(values | changes))
+        settings = Settings(**(values | changes))
+        made.append(settings)
+        return settings
 
     yield make
     for settings in made:
-        _drop(settings)
+        with suppress(httpx.TransportError):  # a test may have broken it
+            httpx.delete(f"{settings.connect.url}/connectors/{settings.connect.connector}", trust_env=False)
+        _drop(settings.postgres)
 
 
 @contextmanager
 def _own_database(server: PostgresSettings) -> Iterator[PostgresSettings]:
     own = f"t{uuid.uuid4().hex[:12]}"
     _execute(server, f"create database {own}")
-    settings = server.model_copy(update={"database": own})
+    settings = server.model_copy(update=_own_names(own))
     try:
         yield settings
     finally:
         _drop(settings)
+
+
+def _own_names(own: str) -> dict[str, str]:
+    """Names of what a server has but once: a database, a slot, and roles."""
+    return {"database": own, "slot": own, "debezium_role": f"{own}_debezium", "reader_role": f"{own}_reader"}
 
 
 def _drop(settings: PostgresSettings) -> None:
