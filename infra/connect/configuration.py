@@ -101,7 +101,8 @@ def connector_configuration(
         "snapshot.mode": "initial",
         # A TRUNCATE is a change too, and would be left out by default.
         "skipped.operations": "none",
-        "tombstones.on.delete": "true",
+        # For compacted topics. Ours keep every record for a while, and a record without a value is a dead letter.
+        "tombstones.on.delete": "false",
         # A record that can't be converted stops the connector: leaving it out would leave a stale copy.
         "errors.tolerance": "none",
         "heartbeat.interval.ms": str(tuning.heartbeat_interval_ms),
