@@ -1,0 +1,59 @@
+# Everything that a developer or a machine does with this repository. `make` alone lists it.
+
+PYTHON ?= python3
+DURATION ?= 60
+WORKERS ?= 2
+
+BIN := .venv/bin
+INSTALLED := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint format bench down clean lock
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  make run DURATION=60    seconds to run; with 0 until Ctrl-C"
+	@echo "  make test WORKERS=2     processes that run tests side by side"
+
+setup: $(INSTALLED) ## Install everything into .venv (the other targets do it, too)
+
+$(INSTALLED): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo 'Python 3.11 or later is needed: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@echo 'Installing into .venv (after a change of requirements.txt only)'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --require-hashes -r requirements.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
+	@touch $@
+
+run: setup ## Start everything, drive the reference application, compare every copy, stop
+	@$(BIN)/freshline try --duration $(DURATION)
+
+test: setup ## Run all tests
+	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+
+lint: setup ## Check style, types and the arrows between packages
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: setup ## Format the code
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+bench: setup ## Measure, and write bench/results/latest.json
+	@$(BIN)/python -m bench
+
+down: ## Stop the local stack and whatever is left of it
+	@if [ -x $(BIN)/freshline ]; then $(BIN)/freshline down; fi
+
+clean: down ## Stop the local stack and remove what was made: .venv, .local, caches
+	@rm -rf .venv .local dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+lock: setup ## Resolve requirements.txt and the jars of the local stack anew
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra local --extra dev \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --output-file requirements.txt
+	@$(BIN)/python -m infra.local.lock_artifacts
