@@ -18,14 +18,14 @@ from typing import Any
 
 import msgspec
 
-from schemas.errors import CatalogError, PatternError
+from schemas.errors import CatalogError, KeyValueError, PatternError
+from schemas.keys import key_part, part_is_canonical, part_text, value_text
 
 ROW_TTL_S = 300
 ROW_LIMIT_BYTES = 64 * 1024
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _TEMPLATE = re.compile(r"^[a-z][a-z0-9_-]*(:\{\w+\})*$")
-_ESCAPED = re.compile(r"[%:*\s]")
 # Names under which the protocol keeps its own things.
 _RESERVED_FAMILIES = frozenset({"state", "tag", "notices"})
 
@@ -56,14 +56,6 @@ class Template(msgspec.Struct, frozen=True):
     def fill(self, values: Sequence[object]) -> str:
         """The key or tag for these values, which must be in the order of ``columns``."""
         return ":".join((self.family, *map(key_part, values)))
-
-
-def key_part(value: object) -> str:
-    """One value as part of a key: text, with the characters that give a key its form escaped."""
-    if value is True or value is False:
-        return "true" if value else "false"
-    text = str(value)
-    return _ESCAPED.sub(lambda match: "".join(f"%{byte:02X}" for byte in match[0].encode()), text)
 
 
 def family_tag(family: str) -> str:
@@ -158,6 +150,26 @@ class Table(msgspec.Struct, frozen=True, dict=True):
         return {column.name: column.type for column in self.columns}
 
     @cached_property
+    def key_types(self) -> tuple[str, ...]:
+        """The Postgres types of the key columns, in their order."""
+        return tuple(self.column_types[name] for name in self.key)
+
+    def key_texts(self, values: Sequence[object]) -> tuple[str, ...]:
+        """The one text of each of these values of the key columns.
+
+        Raises:
+            KeyValueError: a value is not of its column's type, or there are too few or too many.
+        """
+        if len(values) != len(self.key):
+            msg = f"The key of {self.qualified_name} is ({', '.join(self.key)}), and {len(values)} values were given."
+            raise KeyValueError(msg)
+        try:
+            return tuple(map(value_text, self.key_types, values))
+        except KeyValueError as error:
+            msg = f"Key ({', '.join(self.key)}) of {self.qualified_name}: {error}"
+            raise KeyValueError(msg) from error
+
+    @cached_property
     def format(self) -> str:
         """A fingerprint of the canonical form: entries of pods that cache other columns are misses to each other."""
         text = ",".join(f"{column.name} {column.type}" for column in self.columns)
@@ -204,6 +216,16 @@ class Catalog(msgspec.Struct, frozen=True, dict=True):
         return {table.entry_template.family: table for table in self.tables if table.entry_template}
 
     @cached_property
+    def tag_types(self) -> Mapping[str, frozenset[tuple[str, ...]]]:
+        """For each family of tags, the types of the columns that its tags are made of."""
+        types: dict[str, set[tuple[str, ...]]] = {}
+        for table in self.tables:
+            for template in table.tag_templates:
+                columns = tuple(table.column_types[name] for name in template.columns)
+                types.setdefault(template.family, set()).add(columns)
+        return {family: frozenset(found) for family, found in types.items()}
+
+    @cached_property
     def tag_arities(self) -> Mapping[str, frozenset[int]]:
         """For each family of tags, with how many values its tags come."""
         arities: dict[str, set[int]] = {}
@@ -211,6 +233,11 @@ class Catalog(msgspec.Struct, frozen=True, dict=True):
             for template in table.tag_templates:
                 arities.setdefault(template.family, set()).add(len(template.columns))
         return {family: frozenset(counts) for family, counts in arities.items()}
+
+    @cached_property
+    def floor_ttl_ms(self) -> int:
+        """How long floors live: twice the longest entry, so that clocks may differ by as much as an entry lives."""
+        return 2000 * max((table.ttl_s for table in self.tables), default=ROW_TTL_S)
 
     def table(self, name: str) -> Table:
         """The table of this name, with or without its schema.
@@ -232,11 +259,26 @@ class Catalog(msgspec.Struct, frozen=True, dict=True):
         """
         family, *values = key.split(":")
         table = self.by_entry_family.get(family)
-        if table is None or len(values) != len(table.key) or not all(values) or "*" in key:
+        if (
+            table is None
+            or len(values) != len(table.key)
+            or not all(values)
+            or "*" in key
+            or not all(map(part_is_canonical, table.key_types, values))
+        ):
             forms = ", ".join(sorted(str(table.entry) for table in self.by_entry_family.values()))
             msg = f"{key!r} is not the key of an entry. The catalog has entries of the forms {forms}."
             raise PatternError(msg)
         return table
+
+    def key_texts_of(self, key: str) -> tuple[Table, tuple[str, ...]]:
+        """The table that the key of an entry belongs to, and the texts of its key columns' values.
+
+        Raises:
+            PatternError: no table has entries of this form.
+        """
+        table = self.table_of_key(key)
+        return table, tuple(map(part_text, key.split(":")[1:]))
 
     def tables_under(self, family: str) -> list[Table]:
         """The tables whose changes drop tags of this family or whose entries belong to it."""
@@ -250,9 +292,17 @@ class Catalog(msgspec.Struct, frozen=True, dict=True):
         """
         family, *values = tag.split(":")
         arities = self.tag_arities.get(family, frozenset())
-        if len(values) in arities and "*" not in tag and all(values):
-            return tag
-        raise PatternError(self._undeclared(tag))
+        if len(values) not in arities or "*" in tag or not all(values):
+            raise PatternError(self._undeclared(tag))
+        if not any(
+            len(types) == len(values) and all(map(part_is_canonical, types, values)) for types in self.tag_types[family]
+        ):
+            msg = (
+                f"No change drops the tag {tag!r}, since no row has such a value. Write the value as Postgres prints "
+                "it (42, not 042), with the characters '%', ':', '*' and blanks escaped by schemas.keys.key_part."
+            )
+            raise PatternError(msg)
+        return tag
 
     def parse_pattern(self, pattern: str) -> str:
         """The tag that a pattern stands for: ``user:42:*`` is the tag ``user:42``, ``user:*`` the family tag.

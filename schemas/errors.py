@@ -6,7 +6,9 @@ FreshlineError
 ├── MalformedRecordError    one record of a topic can't be used; it goes to the dead letters
 │   └── RefusedRecordError  well formed, yet it can't be true (an LSN of the future, say)
 ├── PatternError            an invalidation pattern that no tag of the catalog covers
+├── KeyValueError           a value that was given for a key is not of its column's type
 ├── StoreUnavailableError   Kafka, Postgres or Redis is away: waited for by workers, shown to people
+├── OverloadedError         more reads wanted Postgres past the cache than it is asked for at once
 ├── SourceChangedError      the log no longer continues what the copies were made from
 └── NotOpenError            a client was used before it was opened or after it was closed
 """
@@ -39,6 +41,14 @@ class RefusedRecordError(MalformedRecordError):
 
 class PatternError(FreshlineError):
     """An invalidation pattern that no declared tag covers."""
+
+
+class KeyValueError(FreshlineError):
+    """A value that was given for a key is not of its column's type, so no row can have it."""
+
+
+class OverloadedError(FreshlineError):
+    """More reads wanted Postgres past the cache than it is asked for at once, and this one waited too long."""
 
 
 class StoreUnavailableError(FreshlineError):

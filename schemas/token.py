@@ -38,4 +38,8 @@ class WriteToken(msgspec.Struct, frozen=True, array_like=True):
 
     def covered_by(self, header: Header) -> bool:
         """Whether an entry is at least as new as the write: its event came later, or its snapshot saw the write."""
-        return header.lsn > self.lsn or header.completed >= self.completed
+        return self.covered_at(header.lsn, header.completed)
+
+    def covered_at(self, lsn: int, completed: int) -> bool:
+        """As `covered_by`, for the position of a copy's event and the order of the snapshot that it was read in."""
+        return lsn > self.lsn or completed >= self.completed

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.catalog import Catalog, Column, Table, Template, key_part
+from schemas.catalog import Catalog, Column, Table, Template
 from schemas.errors import CatalogError, PatternError
+from schemas.keys import key_part
 from schemas.voiceassist import CONVERSATIONS, USERS, VOICEASSIST
 
 ID = Column("id", "int8")
