@@ -25,8 +25,9 @@ SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_
 
 -- name: horizon
 -- Arguments: none.
--- Promise: every transaction that runs now has a lower id than this.
-SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS xmax;
+-- Promise: every transaction that runs now has a lower id than this. It takes an id of its own, since a snapshot's xmax
+-- is only the end of what has completed: what runs may lie beyond it.
+SELECT pg_current_xact_id()::text::bigint AS xid;
 
 -- name: running_before
 -- Arguments: $1 bigint a horizon.
