@@ -120,30 +120,42 @@ _YEAR_SQL = (
 )
 
 
-def _date_sql(value: str, rest: str) -> str:
-    """``rest`` is a pattern of to_char, from the month on."""
+def _dated_sql(value: str, common: str, far: str) -> str:
+    """Write a date or a timestamp: ``common`` from year 1 to 9999, else its year and then ``far``."""
     return (
-        f"CASE WHEN {value} >= '0001-01-01' AND {value} < '10000-01-01' THEN to_char({value}, 'YYYY{rest}')"
-        f" WHEN isfinite({value}) THEN {_YEAR_SQL.format(v=value)} || to_char({value}, '{rest}')"
-        f" ELSE {value}::text END"
+        f"CASE WHEN {value} >= '0001-01-01' AND {value} < '10000-01-01' THEN {common}"
+        f" WHEN isfinite({value}) THEN {_YEAR_SQL.format(v=value)} || {far} ELSE {value}::text END"
     )
+
+
+def _timestamp_sql(value: str, rest: str) -> str:
+    """``rest`` is a pattern of to_char, from the month on."""
+    return _dated_sql(value, f"to_char({value}, 'YYYY{rest}')", f"to_char({value}, '{rest}')")
 
 
 def _timestamptz(precision: int) -> ColumnForm:
     fraction = f".FF{precision}" if precision else ""
-    return ColumnForm(str, _date_sql("({v} AT TIME ZONE 'UTC')", f'-MM-DD"T"HH24:MI:SS{fraction}"Z"'))
+    return ColumnForm(str, _timestamp_sql("({v} AT TIME ZONE 'UTC')", f'-MM-DD"T"HH24:MI:SS{fraction}"Z"'))
 
 
 # Trailing zeros go, unlike those of timestamptz.
 _TIMESTAMP_SQL = (
-    "CASE WHEN isfinite({v}) THEN rtrim(rtrim(" + _date_sql("{v}", '-MM-DD"T"HH24:MI:SS.US') + ", '0'), '.') || 'Z'"
+    "CASE WHEN isfinite({v}) THEN rtrim(rtrim("
+    + _timestamp_sql("{v}", '-MM-DD"T"HH24:MI:SS.US')
+    + ", '0'), '.') || 'Z'"
     " ELSE {v}::text END"
 )
 # What Debezium makes of the infinities; the first is also a time that exists.
 _TIMESTAMP = ColumnForm(
     str, _TIMESTAMP_SQL, telltales=frozenset({"+294247-01-10T04:00:25.2Z", "-290308-12-21T19:59:27.6Z"})
 )
-_DATE = ColumnForm(str, _date_sql("{v}", '-MM-DD"Z"'), telltales=frozenset({"-5877611-06-21Z", "-5877611-06-22Z"}))
+# to_char knows no date beyond the last timestamp.
+_FAR_DATE_SQL = "to_char(extract(month FROM {v}), '\"-\"FM00') || to_char(extract(day FROM {v}), '\"-\"FM00') || 'Z'"
+_DATE = ColumnForm(
+    str,
+    _dated_sql("{v}", """to_char({v}, 'YYYY-MM-DD"Z"')""", _FAR_DATE_SQL),
+    telltales=frozenset({"-5877611-06-21Z", "-5877611-06-22Z"}),
+)
 # 24:00:00 arrives as midnight.
 _TIME = ColumnForm(str, "{v}::text || 'Z'", telltales=frozenset({"00:00:00Z"}))
 # In UTC, where 24:00:00 is midnight by definition. Adding nothing wraps it.
@@ -232,32 +244,28 @@ def _array(element: Any, sql: str = "{v}", *, mark: list[Any] | None = None, sin
     )
 
 
-def _elements(sql: str) -> str:
-    """The expression for an array whose elements are written by ``sql``; more dimensions are left as they are."""
-    written = f"SELECT {sql.format(v='e')} FROM unnest({{v}}) WITH ORDINALITY AS u(e, i) ORDER BY i"  # noqa: S608
-    return f"CASE WHEN array_ndims({{v}}) > 1 THEN to_json({{v}}) ELSE to_json(ARRAY({written})) END"
-
-
-def _optional(sql: str) -> str:
-    """No array made of a null one."""
-    return f"CASE WHEN {{v}} IS NOT NULL THEN {sql} END"
-
-
+# More dimensions are left as they are: no event tells them.
+_BYTEA_ARRAY_SQL = (
+    "CASE WHEN array_ndims({v}) > 1 THEN to_json({v}) WHEN {v} IS NOT NULL THEN to_json(ARRAY(SELECT "  # noqa: S608
+    + _BYTEA_SQL.format(v="element")
+    + " FROM unnest({v}) WITH ORDINALITY AS elements(element, position) ORDER BY position)) END"
+)
+_AS_TEXTS_SQL = "{v}::text[]"
 _TEXT_ARRAY = _array(str, mark=[UNAVAILABLE])
 _PLAIN_ARRAY = _array(str)
 _FLOAT_ARRAY_SQL = "regexp_replace(to_json({v})::text, '-0(?=[],])', '-0.0', 'g')::json"
 # Elements pass through Java's old calendar: dates BC arrive as dates AD, times lose their microseconds.
-_TEMPORAL_ARRAY = ColumnForm(list[Any], "to_json({v})", doubt=lambda value: value != [], doubts_null=True)
+_TEMPORAL_ARRAY = ColumnForm(list[Any], doubt=lambda value: value != [], doubts_null=True)
 
 _ARRAYS: Final[dict[str, ColumnForm]] = {
     "bool": _array(bool),
     "int2": _array(int),
     "int4": _array(int, mark=UNAVAILABLE_NUMBERS),
     "int8": _array(int, mark=UNAVAILABLE_NUMBERS),
-    "oid": _array(int, _optional(_elements("{v}::int8"))),
+    "oid": _array(int, "{v}::int8[]"),
     "float4": _array(float | str, _FLOAT_ARRAY_SQL, single=True),
     "float8": _array(float | str, _FLOAT_ARRAY_SQL),
-    "numeric": _array(str, _optional(_elements(_NUMERIC_SQL))),
+    "numeric": _array(str, _AS_TEXTS_SQL),
     "text": _TEXT_ARRAY,
     "varchar": _TEXT_ARRAY,
     "bpchar": _TEXT_ARRAY,
@@ -268,9 +276,9 @@ _ARRAYS: Final[dict[str, ColumnForm]] = {
     "cidr": _PLAIN_ARRAY,
     "macaddr": _PLAIN_ARRAY,
     "macaddr8": _PLAIN_ARRAY,
-    "json": _array(str, _optional(_elements("{v}::text")), mark=[UNAVAILABLE]),
-    "jsonb": _array(str, _optional(_elements("{v}::text")), mark=[UNAVAILABLE]),
-    "bytea": _array(str, _optional(_elements(_BYTEA_SQL)), mark=[UNAVAILABLE_BASE64]),
+    "json": _array(str, _AS_TEXTS_SQL, mark=[UNAVAILABLE]),
+    "jsonb": _array(str, _AS_TEXTS_SQL, mark=[UNAVAILABLE]),
+    "bytea": _array(str, _BYTEA_ARRAY_SQL, mark=[UNAVAILABLE_BASE64]),
     "int4range": _PLAIN_ARRAY,
     "int8range": _PLAIN_ARRAY,
     "numrange": _PLAIN_ARRAY,
