@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
@@ -12,8 +13,18 @@ from infra.local.service import ServiceStatus
 
 STYLES = {"running": "green", "not answering": "yellow", "stopped": "dim"}
 
+WIDTH_OF_A_FILE = 200
 
-def services_table(services: Sequence[ServiceStatus]) -> Table:
+
+def print_services(services: Sequence[ServiceStatus]) -> None:
+    """Print one row a service; into a file or a pipe without folding."""
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_OF_A_FILE)
+    console.print(_services_table(services))
+
+
+def _services_table(services: Sequence[ServiceStatus]) -> Table:
     """One row a service."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("service", "state", "endpoint", "pid", "log"):
@@ -21,8 +32,13 @@ def services_table(services: Sequence[ServiceStatus]) -> Table:
     for service in services:
         style = STYLES[service.state]
         pid = "" if service.pid is None else str(service.pid)
-        table.add_row(service.name, f"[{style}]{service.state}[/]", service.endpoint, pid, str(service.log_file))
+        table.add_row(service.name, f"[{style}]{service.state}[/]", service.endpoint, pid, _short(service.log_file))
     return table
+
+
+def _short(file: Path) -> str:
+    here = Path.cwd()
+    return str(file.relative_to(here) if file.is_relative_to(here) else file)
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from typing import Annotated
 
 import msgspec
 import typer
-from rich.console import Console
 
-from freshline.cli.stack_view import services_table
+from freshline.cli.stack_view import print_services
 from infra.configuration import load_settings
 from infra.local.stack import LocalStack
 
@@ -21,6 +20,6 @@ def status(
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode(services, enc_hook=str)).decode())
     else:
-        Console(soft_wrap=True).print(services_table(services))
+        print_services(services)
     if any(service.state != "running" for service in services):
         raise typer.Exit(1)

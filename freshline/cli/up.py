@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from freshline.cli.stack_view import download_bars, services_table
+from freshline.cli.stack_view import download_bars, print_services
 from infra.configuration import load_settings
 from infra.local.stack import SERVICES, LocalStack
 
@@ -28,5 +28,5 @@ def up(
     with download_bars(console) as progress, console.status("starting"):
         stack = LocalStack(load_settings().local, progress)
         asyncio.run(stack.start(services or SERVICES))
-    Console(soft_wrap=True).print(services_table(asyncio.run(stack.status())))
+    print_services(asyncio.run(stack.status()))
     console.print(f"up after {time.monotonic() - began:.1f} s")

@@ -103,7 +103,9 @@ def find(mark: ProcessMark, stack_folder: Path) -> psutil.Process | None:
         process = psutil.Process(mark.pid)
         if _ended(process) or abs(process.create_time() - mark.started_at_s) > START_TIME_TOLERANCE_S:
             return None
-        return process if process.environ().get(STACK_MARK) == str(stack_folder) else None
+        environment = process.environ()
+        # A process that just began a program has an empty environment for a moment: then id and start time must do.
+        return process if not environment or environment.get(STACK_MARK) == str(stack_folder) else None
     except psutil.AccessDenied:  # its environment is another user's, so it isn't ours
         return None
     except psutil.NoSuchProcess:
