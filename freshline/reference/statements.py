@@ -1,0 +1,16 @@
+"""The reference application's SQL, by name."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import Final
+
+from infra.postgres.statements import parse
+
+
+def _read(file: str) -> dict[str, str]:
+    return parse(files("freshline.reference").joinpath(file).read_text(encoding="utf-8"))
+
+
+CHANGES: Final = _read("changes.sql")
+QUERIES: Final = _read("queries.sql")
