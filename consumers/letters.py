@@ -2,6 +2,7 @@
 
 A letter is the record's own key, value and headers; what is known about it stands in headers of ours. It is sent before
 the watermark moves, so a record is never passed over unseen; sent twice after a crash, it still names the same origin.
+What is too large for a letter is left out of it, and can be read at its origin while the topic keeps it.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from infra.kafka.log import Record
-from infra.kafka.producer import Producer
+from infra.kafka.producer import Producer, RecordTooLargeError
 from schemas.errors import MalformedRecordError
 
 HEADER_PREFIX: Final = "freshline-"
-# A letter is a record and a few headers; what is larger than this is cut, and says so.
-LIMIT_BYTES: Final = 15 * 1024 * 1024
+# Headers of ours that a letter has only where something was left out of it: how large that was, in bytes.
+LEFT_OUT: Final = HEADER_PREFIX + "left-out-bytes"
 
 
 class Letters:
@@ -35,12 +36,14 @@ class Letters:
             StoreUnavailableError: Kafka does not answer.
         """
         for record, error in refused:
-            value = record.value
-            headers = [*record.headers, *letter_headers(record, error, self._group)]
-            if value is not None and len(value) > LIMIT_BYTES:
-                headers.append((HEADER_PREFIX + "truncated", str(len(value)).encode()))
-                value = value[:LIMIT_BYTES]
-            await self._producer.send(self._topic, key=record.key, value=value, headers=headers)
+            # What others wrote under our names would pass for where the record came from.
+            own = [header for header in record.headers if not header[0].startswith(HEADER_PREFIX)]
+            facts = letter_headers(record, error, self._group)
+            try:
+                await self._producer.send(self._topic, key=record.key, value=record.value, headers=[*own, *facts])
+            except RecordTooLargeError:
+                size = sum(len(part or b"") for part in (record.key, record.value, *(value for _, value in own)))
+                await self._producer.send(self._topic, headers=[*facts, (LEFT_OUT, str(size).encode())])
 
 
 def letter_headers(record: Record, error: MalformedRecordError, group: str) -> list[tuple[str, bytes]]:

@@ -1,7 +1,10 @@
 """Where a group stands: its watermarks in Redis, and the epoch that they belong to.
 
 A watermark moves in the same step as the effects, so it says exactly what was applied, whatever Kafka's committed
-offset says. Where it is missing, or no longer fits the log, nothing cached can be trusted: a new epoch begins.
+offset says. It belongs to one making of its topic (the topic's id is part of its name). Where it is missing, or no
+longer fits the log, nothing cached can be trusted: a new epoch begins.
+
+    assigned, refused, a store was away ▸ doubted ▸ settled ▸ advanced with each batch
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from collections.abc import Collection, Mapping
 from typing import Final
 
 from infra.kafka.log import ChangeLog, Partition
+from infra.kafka.topic_ids import UNKNOWN
 from infra.logs import logger
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Primary
@@ -30,36 +34,54 @@ class Positions:
         self._primary = primary
         self._metrics = metrics
         self.epoch = ""
+        self._topic_ids: Mapping[str, str] = {}
         self._next: dict[Partition, int] = {}
+        self._doubted: set[Partition] = set()
 
     def next_offset(self, partition: Partition) -> int | None:
         """The offset that the stored watermark must have for the next batch; None for a partition not settled."""
-        return self._next.get(partition)
+        return None if partition in self._doubted else self._next.get(partition)
 
     def field(self, partition: Partition) -> str:
         """Where the partition's watermark is stored."""
-        return watermark_field(self._log.group, partition.topic, partition.partition)
+        topic = f"{partition.topic}@{self._topic_ids.get(partition.topic, UNKNOWN)}"
+        return watermark_field(self._log.group, topic, partition.partition)
 
     def advance(self, partition: Partition, offset: int) -> None:
         """The watermark is (or is being) moved here."""
         self._next[partition] = offset
 
-    def forget(self, partitions: Collection[Partition]) -> None:
+    def doubt(self, partitions: Collection[Partition]) -> None:
         """These must be settled before anything of them is applied."""
-        for partition in partitions:
-            self._next.pop(partition, None)
+        self._doubted |= set(partitions)
+
+    def doubt_all(self) -> None:
+        """All of them must be settled: a store was away, and nobody knows what became of the last batches."""
+        self._doubted |= set(self._next)
+
+    @property
+    def are_doubted(self) -> bool:
+        """Whether there are partitions to settle."""
+        return bool(self._doubted)
 
     def settled(self) -> Mapping[Partition, int]:
         """Every settled partition's next offset."""
-        return dict(self._next)
+        return {partition: offset for partition, offset in self._next.items() if partition not in self._doubted}
 
-    async def settle(self, partitions: Collection[Partition]) -> None:
-        """Read the watermarks of these partitions and go on from there, in a new epoch if they don't fit the log.
+    async def settle(self) -> None:
+        """Read the watermarks of what is doubted and go on from there, in a new epoch if they don't fit the log.
 
         Raises:
             StoreUnavailableError: Redis, Kafka or Postgres does not answer.
         """
+        owned = self._log.owned()
+        self._doubted &= owned
+        self._next = {p: offset for p, offset in self._next.items() if p in owned and p not in self._doubted}
+        partitions = frozenset(self._doubted)
+        if not partitions:
+            return
         while True:
+            self._topic_ids = await self._log.topic_ids()
             state = await self._coherence.state()
             identity = await self._primary.identity()
             bounds = await self._log.bounds(partitions)
@@ -72,6 +94,8 @@ class Positions:
             offset = state.watermarks[self.field(partition)]
             if self._log.seek(partition, offset):
                 self._next[partition] = offset
+                # What was assigned anew meanwhile stays doubted.
+            self._doubted.discard(partition)
         _log.info(
             "settled",
             group=self._log.group,
@@ -79,10 +103,25 @@ class Positions:
             offsets={f"{p.topic}/{p.partition}": self._next.get(p) for p in partitions},
         )
 
-    async def is_of_this_log(self) -> bool:
-        """Whether the database is still the one that the copies are made from."""
+    async def check(self) -> None:
+        """Doubt what no longer fits: another database, slot or topic, or an epoch that others began.
+
+        Raises:
+            StoreUnavailableError: a store does not answer.
+        """
+        settled = self.settled()
+        if not settled:
+            return
         state = await self._coherence.state()
-        return state.identity == await self._primary.identity()
+        is_of_this_log = (
+            state.epoch == self.epoch
+            and state.identity == await self._primary.identity()
+            and self._topic_ids == await self._log.topic_ids()
+        )
+        if not is_of_this_log:
+            self.doubt(settled)
+            return
+        self.doubt({p for p, offset in settled.items() if state.watermarks.get(self.field(p)) != offset})
 
     def _misfit(self, state: State, identity: str, bounds: Mapping[Partition, tuple[int, int]]) -> str | None:
         if not state.epoch:
@@ -106,7 +145,7 @@ class Positions:
         watermarks = []
         for partition, (first, last) in bounds.items():
             offset = committed[partition]
-            fits = offset is not None and first <= offset <= last
+            fits = offset is not None and first <= offset <= last and not self._is_made_anew(state, partition)
             watermarks.append((self.field(partition), offset if offset is not None and fits else first))
         moment = await self._primary.moment()
         generation = secrets.token_urlsafe(_GENERATION_BYTES)
@@ -116,3 +155,9 @@ class Positions:
         if epoch == generation:
             self._metrics.epochs.labels(self._log.group, reason).inc()
             _log.warning("epoch_begun", group=self._log.group, reason=reason, epoch=epoch)
+
+    def _is_made_anew(self, state: State, partition: Partition) -> bool:
+        """Whether the topic was another one when it was last applied: what was committed then says nothing of it."""
+        field = self.field(partition)
+        others = watermark_field(self._log.group, f"{partition.topic}@", 0).rpartition("/")[0]
+        return field not in state.watermarks and any(name.startswith(others) for name in state.watermarks)

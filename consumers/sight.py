@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Final
 
+from consumers.progress import Progress
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Moment, Primary
 
@@ -18,15 +19,17 @@ _FIRST_PAUSE_S: Final = 0.0005
 _LONGEST_PAUSE_S: Final = 0.1
 # How long an invisible transaction is taken for one that is being shown, before asking whether it exists at all.
 _PATIENCE_S: Final = 0.05
+_ASK_AGAIN_S: Final = 1.0
 
 
 class Sight:
     """What is known to be visible. One for each worker."""
 
-    def __init__(self, primary: Primary, metrics: WorkerMetrics, group: str) -> None:
+    def __init__(self, primary: Primary, metrics: WorkerMetrics, progress: Progress, group: str) -> None:
         """Know nothing yet: call ``refresh`` first."""
         self._primary = primary
         self._waits = metrics.sight_waits.labels(group)
+        self._progress = progress
         self._moment: Moment | None = None
 
     async def refresh(self) -> Moment:
@@ -42,12 +45,15 @@ class Sight:
         """The last moment that is known."""
         return self._moment if self._moment is not None else await self.refresh()
 
-    async def cover(self, xids: Iterable[int], lsn: int) -> tuple[Moment, frozenset[int]]:
+    async def cover(
+        self, xids: Collection[int], lsn: int, stopping: asyncio.Event
+    ) -> tuple[Moment, frozenset[int]] | None:
         """Wait until these transactions are visible and the log has reached this position.
 
         Returns:
             The moment in which they are, and those of them that can't be: never given out, or rolled back. A moment
-            whose position is below ``lsn`` says that the position lies beyond the database's own.
+            whose position is below ``lsn`` says that the position lies beyond the database's own. None where
+            ``stopping`` was set before.
 
         Raises:
             StoreUnavailableError: the primary does not answer.
@@ -57,21 +63,23 @@ class Sight:
         if not waiting and lsn <= moment.lsn:
             return moment, frozenset()
         started = time.monotonic()
-        impossible: set[int] = set()
-        pause_s = _FIRST_PAUSE_S
-        asked_at = started
+        impossible: frozenset[int] = frozenset()
+        pause_s, ask_at = _FIRST_PAUSE_S, started + _PATIENCE_S
         while True:
             moment = await self.refresh()
             waiting = {xid for xid in waiting if not moment.snapshot.sees(xid)}
-            if not waiting:
-                break
-            if time.monotonic() - asked_at > _PATIENCE_S:
-                gone = {xid for xid in waiting if await self._primary.is_future_or_aborted(xid)}
+            if waiting and time.monotonic() >= ask_at:
+                gone = frozenset([xid for xid in waiting if await self._primary.is_future_or_aborted(xid)])
                 impossible |= gone
                 waiting -= gone
-                asked_at = time.monotonic() + 1
-                continue
+                ask_at = time.monotonic() + _ASK_AGAIN_S
+            if not waiting:
+                break
+            if stopping.is_set():
+                return None
+            # A synchronous standby may be away for hours, and a restart would not bring it back.
+            self._progress.waits("a commit to become visible")
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         self._waits.observe(time.monotonic() - started)
-        return moment, frozenset(impossible)
+        return moment, impossible

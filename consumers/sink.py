@@ -10,7 +10,22 @@ import msgspec
 from infra.kafka.log import Record
 from infra.postgres.moments import Moment
 from infra.redis.effects import Effect
+from schemas.envelope import Source
 from schemas.errors import MalformedRecordError
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """What a sink knows while it reads: the epoch to write under, a moment to widen ids by, the worker's clock."""
+
+    epoch: str
+    moment: Moment
+    now_ms: int
+
+    def place(self, source: Source) -> tuple[int, int]:
+        """A change's position (bytes) and the 64-bit id of its transaction; zeros where it has no position."""
+        if not source.has_position:
+            return 0, 0
+        return source.lsn or 0, self.moment.snapshot.widen(source.xid32 or 0)
 
 
 class Change(msgspec.Struct, frozen=True, gc=False):
@@ -21,12 +36,14 @@ class Change(msgspec.Struct, frozen=True, gc=False):
         lsn: its position in the database's log, 0 where it has none.
         xid: the 64-bit id of its transaction, 0 where nothing needs to be seen.
         committed_at_ms: when that was committed, in milliseconds since 1970; 0 where nobody says.
+        deletes: whether it deletes the row of the record's key, so that a tombstone of Kafka's may follow.
     """
 
     effects: Sequence[Effect]
     lsn: int = 0
     xid: int = 0
     committed_at_ms: int = 0
+    deletes: bool = False
 
 
 class Unusable(msgspec.Struct, frozen=True):
@@ -35,23 +52,21 @@ class Unusable(msgspec.Struct, frozen=True):
     Attributes:
         record: the record.
         error: why, for the dead letters; None where the record is sound and merely can't be cached or placed.
+        lsn: its position as far as it can be told, else 0. Copies go only when the change can be seen, if it ever can.
+        xid: the 64-bit id of its transaction as far as it can be told, else 0.
+        deletes: as of a change.
     """
 
     record: Record
     error: MalformedRecordError | None = None
+    lsn: int = 0
+    xid: int = 0
+    deletes: bool = False
 
 
 NOTHING: Change = Change(())
 
 Outcome: TypeAlias = Change | Unusable
-
-
-class Reading(msgspec.Struct, frozen=True):
-    """What a sink knows while it reads: the epoch to write under, a moment to widen ids by, the worker's clock."""
-
-    epoch: str
-    moment: Moment
-    now_ms: int
 
 
 class Sink(Protocol):
@@ -71,10 +86,15 @@ class Sink(Protocol):
         """What a record means.
 
         Raises:
+            OutsideCatalogError: it is of a table that the catalog does not have; it is counted and passed over.
             MalformedRecordError: it can't be used; its copies are dropped and it goes to the dead letters.
         """
         ...
 
-    def drop(self, record: Record, moment: Moment) -> Sequence[Effect]:
+    def refuse(self, record: Record, reading: Reading, error: MalformedRecordError | None) -> Unusable:
+        """The outcome of a record that can't be used, placed as well as it can be. Never raises."""
+        ...
+
+    def drop(self, refused: Unusable, moment: Moment) -> Sequence[Effect]:
         """What must go, since this record may have changed it and can't be used. Never raises."""
         ...

@@ -17,7 +17,7 @@ from infra.redis.effects import Effect
 from schemas.canonical import encode, has_unavailable
 from schemas.catalog import Catalog, Table, Template, family_tag
 from schemas.entry import ABSENT, LAYOUT, VALUE, Header, Origin, pack
-from schemas.envelope import READ, TRUNCATE, MissingColumnError, Source, TableEvents
+from schemas.envelope import DELETE, READ, TRUNCATE, ForeignTableError, MissingColumnError, Source, TableEvents
 from schemas.errors import MalformedRecordError
 
 _ESCAPED_NUL = b"\\u0000"
@@ -29,36 +29,43 @@ class WriteThrough:
     def __init__(self, catalog: Catalog, *, topic_prefix: str, group: str) -> None:
         """Follow the tables whose rows are cached one by one."""
         self.group = group
-        self._tables: Mapping[str, _RowEntries] = {
-            f"{topic_prefix}.{table.qualified_name}": _RowEntries(table, table.entry_template)
+        self._by_name: Mapping[str, _RowEntries] = {
+            table.qualified_name: _RowEntries(table, table.entry_template, catalog)
             for table in catalog.tables
             if table.entry_template is not None
         }
+        self._by_topic = {f"{topic_prefix}.{name}": entries for name, entries in self._by_name.items()}
 
     @property
     def topics(self) -> Sequence[str]:
         """The topics of these tables."""
-        return tuple(self._tables)
+        return tuple(self._by_topic)
 
     def read(self, record: Record, reading: Reading) -> Outcome:
         """The effect on the row's entry."""
-        return self._tables[record.topic].read(record, reading)
+        return self._by_topic[record.topic].read(record, reading)
 
-    def drop(self, record: Record, moment: Moment) -> Sequence[Effect]:
-        """The entry of the record's key, or every entry of the table where it has no key that can be read."""
-        return self._tables[record.topic].drop(record, moment)
+    def refuse(self, record: Record, reading: Reading, error: MalformedRecordError | None) -> Unusable:
+        """The record with its place in the log, if it says one."""
+        return self._by_topic[record.topic].refuse(record, reading, error)
+
+    def drop(self, refused: Unusable, moment: Moment) -> Sequence[Effect]:
+        """The entries of the keys that the record names, or every entry of the table where it may mean any row."""
+        found = list(self._by_topic[refused.record.topic].drop(refused.record, moment))
+        if isinstance(refused.error, ForeignTableError) and refused.error.named in self._by_name:
+            found += self._by_name[refused.error.named].drop(refused.record, moment)
+        return found
 
 
 class _RowEntries:
     """The entries of one table."""
 
-    def __init__(self, table: Table, template: Template) -> None:
+    def __init__(self, table: Table, template: Template, catalog: Catalog) -> None:
         self._table = table
         self._name = table.qualified_name
         self._template = template
-        self._events = TableEvents(table)
+        self._events = TableEvents(table, catalog.by_qualified_name)
         self._ttl_ms = table.ttl_s * 1000
-        self._key_columns = table.key
 
     def read(self, record: Record, reading: Reading) -> Outcome:
         if record.value is None:
@@ -66,26 +73,29 @@ class _RowEntries:
         try:
             event = self._events.row_event(record.value)
         except MissingColumnError:
-            return Unusable(record)
+            self._events.key_values(record.key)
+            return self.refuse(record, reading, None)
+        source = event.source
         if event.op == TRUNCATE:
-            return self._truncated(event.source, reading)
+            if not source.has_position:
+                return self.refuse(record, reading, None)
+            lsn, xid = reading.place(source)
+            return Change(self._every_entry(lsn), lsn, xid, source.ts_ms)
         values = self._events.key_values(record.key)
+        self._events.check_key(values, event.before if event.op == DELETE else event.after)
         if event.op == READ:
             return NOTHING
-        row = event.after
-        if row is not None and values != [getattr(row, name) for name in self._table.key]:
-            raise MalformedRecordError("key_mismatch", "the key is not the key of the row")
-        if not event.source.has_position:
-            return Unusable(record)
-        return self._changed(self._template.fill(values), row, record, event.source, reading)
+        if not source.has_position:
+            return self.refuse(record, reading, None)
+        return self._changed(self._template.fill(values), event.after, record, source, reading)
 
     def _changed(self, key: str, row: Any, record: Record, source: Source, reading: Reading) -> Change:
-        lsn, xid = source.lsn or 0, reading.moment.snapshot.widen(source.xid32 or 0)
+        lsn, xid = reading.place(source)
         if row is None:
             build, body = effects.absent, b""
         else:
             build, body = effects.value, encode(row)
-            if _ESCAPED_NUL in body and _holds_nul(row):
+            if _ESCAPED_NUL in body and _holds_nul([getattr(row, name) for name in row.__struct_fields__]):
                 raise MalformedRecordError(
                     "impossible_text", "a text holds a NUL character, which no Postgres text can"
                 )
@@ -101,27 +111,28 @@ class _RowEntries:
             origin=Origin(record.topic, record.partition, record.offset, source.ts_ms),
             written_at_ms=reading.now_ms,
         )
-        # An event older than an entry may live never creates one: the floor that forbade it may be gone by now.
-        may_create = reading.now_ms - source.ts_ms < self._ttl_ms
+        # An event older than an entry may live never creates one: the floor that forbade it may be gone by now. One of
+        # a future that no two clocks lie apart says nothing of its age.
+        may_create = abs(reading.now_ms - source.ts_ms) < self._ttl_ms
         entry = pack(header, body)
         effect = build(key, self._name, lsn, xid, may_create=may_create, ttl_ms=self._ttl_ms, entry=entry)
-        return Change((effect,), lsn, xid, source.ts_ms)
+        return Change((effect,), lsn, xid, source.ts_ms, deletes=row is None)
+
+    def refuse(self, record: Record, reading: Reading, error: MalformedRecordError | None) -> Unusable:
+        seen = self._events.glimpse(record.key, record.value)
+        return Unusable(record, error, *reading.place(seen.source), deletes=seen.op == DELETE)
 
     def drop(self, record: Record, moment: Moment) -> Sequence[Effect]:
-        try:
-            values = self._events.key_values(record.key)
-        except MalformedRecordError:
-            return self._table_effects(moment.lsn)
-        return (effects.uncacheable(self._template.fill(values), self._name, moment.lsn),)
+        keys = self._events.glimpse(record.key, record.value).keys
+        if keys is None:
+            return self._every_entry(moment.lsn)
+        return [effects.uncacheable(self._template.fill(values), self._name, moment.lsn) for values in keys]
 
-    def _truncated(self, source: Source, reading: Reading) -> Change:
-        lsn = source.lsn or reading.moment.lsn
-        xid = reading.moment.snapshot.widen(source.xid32 or 0) if source.has_position else 0
-        return Change(self._table_effects(lsn), lsn, xid, source.ts_ms)
-
-    def _table_effects(self, lsn: int) -> Sequence[Effect]:
+    def _every_entry(self, lsn: int) -> Sequence[Effect]:
         return (effects.table_changed(self._name, lsn), effects.notice(family_tag(self._template.family)))
 
 
-def _holds_nul(row: object) -> bool:
-    return any("\x00" in value for name in row.__struct_fields__ if isinstance(value := getattr(row, name), str))  # type: ignore[attr-defined]
+def _holds_nul(value: object) -> bool:
+    if isinstance(value, list):
+        return any(map(_holds_nul, value))
+    return isinstance(value, str) and "\x00" in value

@@ -103,7 +103,7 @@ async def open_worker(
             log=log,
             coherence=coherence,
             positions=Positions(coherence, log, primary, metrics),
-            sight=Sight(primary, metrics, sink.group),
+            sight=Sight(primary, metrics, progress, sink.group),
             letters=Letters(producer, topic=settings.dead_letter_topic, group=sink.group),
             metrics=metrics,
             progress=progress,

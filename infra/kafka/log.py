@@ -14,13 +14,27 @@ from typing import Any, Final, Self, TypeAlias, cast
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import IllegalStateError, KafkaError
+from aiokafka.errors import (
+    CommitFailedError,
+    IllegalGenerationError,
+    IllegalStateError,
+    KafkaError,
+    RebalanceInProgressError,
+    UnknownMemberIdError,
+)
 
+from infra.kafka.topic_ids import topic_ids
 from schemas.errors import NotOpenError, StoreUnavailableError
 
 Partition: TypeAlias = TopicPartition
 Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
 
+# What the driver holds of one partition while nobody reads, as when a store is away; a larger batch is held alone.
+_PARTITION_FETCH_BYTES: Final = 1024 * 1024
+# After it a broker that does not answer is taken for one that is away.
+_REQUEST_TIMEOUT_MS: Final = 15_000
+# Commits that a rebalance overtakes. They are hints for a new epoch, and the next one makes good for them.
+_OVERTAKEN: Final = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 # Liveness is judged by progress, not by how often records are asked for: a store that is away may take hours.
 _MAX_POLL_INTERVAL_MS: Final = 24 * 60 * 60 * 1000
 
@@ -80,7 +94,10 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             "heartbeat_interval_ms": session_timeout_ms // 4,
             "max_poll_interval_ms": _MAX_POLL_INTERVAL_MS,
             "rebalance_timeout_ms": max(session_timeout_ms, 30_000),
-            "max_partition_fetch_bytes": 4 * 1024 * 1024,
+            # What a transaction of Kafka's took back was never said.
+            "isolation_level": "read_committed",
+            "max_partition_fetch_bytes": _PARTITION_FETCH_BYTES,
+            "request_timeout_ms": _REQUEST_TIMEOUT_MS,
             "fetch_max_wait_ms": 200,
             "metadata_max_age_ms": 30_000,
         }
@@ -164,6 +181,18 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             last = await self._open.end_offsets(list(partitions))
         return {partition: (first[partition], last[partition]) for partition in partitions}
 
+    async def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
+        """The offsets that are read next, of those that it has. Beyond the last record lie markers of transactions."""
+        owned = self.owned()
+        with kafka_errors():
+            return {p: await self._open.position(p) for p in partitions if p in owned}
+
+    async def topic_ids(self) -> dict[str, str]:
+        """The ids of its topics. A topic made anew has another one."""
+        with kafka_errors():
+            # The driver has no public way to send a request of its own kind.
+            return await topic_ids(self._open._client, self._topics)  # noqa: SLF001
+
     async def committed(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
         """The group's committed offsets; None where there is none."""
         with kafka_errors():
@@ -177,10 +206,17 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             found |= {TopicPartition(topic, number) for number in numbers}
         return found
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> None:
-        """Commit the next offsets of partitions that it has."""
+    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+        """Commit the next offsets of partitions that it has; False where a rebalance overtook it."""
         owned = self.owned()
         kept = {partition: offset for partition, offset in offsets.items() if partition in owned}
-        if kept:
+        if not kept:
+            return True
+        try:
             with kafka_errors():
                 await self._open.commit(kept)
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, _OVERTAKEN):
+                return False
+            raise
+        return True

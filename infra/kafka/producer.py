@@ -7,11 +7,16 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from infra.kafka.log import kafka_errors
-from schemas.errors import NotOpenError
+from schemas.errors import FreshlineError, NotOpenError, StoreUnavailableError
 
 _MAX_REQUEST_BYTES: Final = 20 * 1024 * 1024
+
+
+class RecordTooLargeError(FreshlineError):
+    """A record is larger than its topic takes."""
 
 
 class Producer:
@@ -60,10 +65,19 @@ class Producer:
         """Send one record and wait until Kafka has it.
 
         Raises:
+            RecordTooLargeError: it is larger than the topic takes.
             StoreUnavailableError: Kafka does not answer or refuses it.
         """
         if self._producer is None:
             msg = "The producer is not open. Use it inside `async with`."
             raise NotOpenError(msg)
-        with kafka_errors():
-            await self._producer.send_and_wait(topic, key=key, value=value, headers=list(headers), partition=partition)
+        try:
+            with kafka_errors():
+                await self._producer.send_and_wait(
+                    topic, key=key, value=value, headers=list(headers), partition=partition
+                )
+        except StoreUnavailableError as error:
+            if isinstance(error.__cause__, (MessageSizeTooLargeError, RecordListTooLargeError)):
+                msg = f"A record is larger than topic {topic} takes. Raise its max.message.bytes."
+                raise RecordTooLargeError(msg) from error
+            raise
