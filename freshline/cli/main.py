@@ -5,6 +5,7 @@ by name and help text alone. A module has either a function named like its comma
 """
 
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,7 +30,8 @@ class Command:
     @property
     def function(self) -> str:
         """Its name as Python writes it: of its module, and of the function in it."""
-        return self.name.replace("-", "_")
+        name = self.name.replace("-", "_")
+        return f"{name}_" if keyword.iskeyword(name) else name
 
 
 STACK = "The local stack"
@@ -45,6 +47,11 @@ COMMANDS = (
     Command("topics", "Make the topics.", SOURCE),
     Command("connector", "Register Debezium's connector, look at it, or remove it.", SOURCE),
     Command("run", "Run the workers of one or several roles.", COPIES),
+    Command("verify", "Compare every copy with the database.", COPIES),
+    Command("explain", "Say what a key holds, why, and since which event.", COPIES),
+    Command("dead-letters", "Look at records that could not be used, and send them again.", COPIES),
+    Command("try", "Start everything, drive the reference application, compare every copy, stop.", TRIAL),
+    Command("load", "Drive the reference application against a running stack.", TRIAL),
     Command("config", "Show every setting and where it came from.", TRIAL),
 )
 
