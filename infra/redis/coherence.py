@@ -24,7 +24,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from infra.redis import scripts
 from infra.redis.effects import Applied, Batch, Refused
 from schemas.catalog import Table
-from schemas.entry import Header, unpack
+from schemas.entry import ABSENT, VALUE, Header, Kind, unpack
 from schemas.errors import StoreUnavailableError
 from schemas.token import WriteToken
 from schemas.wal import Snapshot
@@ -65,6 +65,37 @@ class Held(msgspec.Struct, frozen=True):
 
 class Unready(msgspec.Struct, frozen=True):
     """There is no epoch: nothing can be cached until a worker has begun one."""
+
+
+class RowFill(msgspec.Struct, frozen=True):
+    """What a reader read of one row.
+
+    Attributes:
+        key: of its entry.
+        body: its canonical form, None for "no such row".
+        token: of the lease that it was read under.
+        is_too_large: the body is over the table's limit. What is stored then says what the reader saw, but is of no
+            format, so that it is a miss to everyone.
+    """
+
+    key: str
+    body: bytes | None
+    token: str = ""
+    is_too_large: bool = False
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of its entry."""
+        return ABSENT if self.body is None else VALUE
+
+    @property
+    def stored_body(self) -> bytes:
+        """The body of its entry."""
+        return b"" if self.body is None or self.is_too_large else self.body
+
+    def format_of(self, table: Table) -> str:
+        """The format of its entry."""
+        return "" if self.is_too_large else table.format
 
 
 def watermark_field(group: str, topic: str, partition: int) -> str:
@@ -175,51 +206,84 @@ class Coherence:
         self, key: str, table: Table, *, token: str, lease_ms: int, after: WriteToken | None = None
     ) -> Found | Leased | Held | Unready:
         """Look once more, and take the lease where there is nothing that may be returned."""
+        (found,) = await self.lease_many([(key, token)], table, lease_ms=lease_ms, after=after)
+        return found
+
+    async def lease_many(
+        self, requests: Sequence[tuple[str, str]], table: Table, *, lease_ms: int, after: WriteToken | None = None
+    ) -> list[Found | Leased | Held | Unready]:
+        """As `lease`, for several keys and the tokens of their leases, in one round trip."""
         write = after or _NO_WRITE
-        reply = await self._script(
-            "lease",
-            [self.entry_key(key), self.state_key],
-            [table.qualified_name, table.format, token, lease_ms, write.lsn, write.completed],
+        rest = (lease_ms, write.lsn, write.completed)
+        replies = await self._scripts(
+            [
+                ("lease", [self.entry_key(key), self.state_key], [table.qualified_name, table.format, token, *rest])
+                for key, token in requests
+            ]
         )
-        return _leased(reply, token)
+        return [_leased(reply, token) for reply, (_, token) in zip(replies, requests, strict=True)]
 
     async def fill(self, key: str, table: Table, *, token: str, body: bytes | None, snapshot: Snapshot) -> bool:
         """Store what was read under the lease; ``body`` None for "no such row". False where it was refused."""
-        reply = await self._script(
-            "fill",
-            [self.entry_key(key), self.state_key],
+        (stored,) = await self.fill_many([RowFill(key, body, token)], table, snapshot=snapshot)
+        return stored
+
+    async def fill_many(self, fills: Sequence[RowFill], table: Table, *, snapshot: Snapshot) -> list[bool]:
+        """As `fill`, for several rows that were read in one statement, in one round trip."""
+        packed = _pack(snapshot)
+        replies = await self._scripts(
             [
-                table.qualified_name,
-                token,
-                "a" if body is None else "v",
-                table.format,
-                _pack(snapshot),
-                snapshot.completed,
-                table.ttl_s * 1000,
-                body or b"",
-            ],
+                (
+                    "fill",
+                    [self.entry_key(fill.key), self.state_key],
+                    [
+                        table.qualified_name,
+                        fill.token,
+                        fill.kind,
+                        fill.format_of(table),
+                        packed,
+                        snapshot.completed,
+                        table.ttl_s * 1000,
+                        fill.stored_body,
+                    ],
+                )
+                for fill in fills
+            ]
         )
-        return bool(reply)
+        return [bool(reply) for reply in replies]
 
     async def witness(
         self, key: str, table: Table, *, body: bytes | None, snapshot: Snapshot, floor_ttl_ms: int
     ) -> bool:
         """Leave behind what was returned without a lease, so that the next hit is not older."""
-        reply = await self._script(
-            "witness",
-            [self.entry_key(key), self.state_key],
+        (left,) = await self.witness_many([RowFill(key, body)], table, snapshot=snapshot, floor_ttl_ms=floor_ttl_ms)
+        return left
+
+    async def witness_many(
+        self, fills: Sequence[RowFill], table: Table, *, snapshot: Snapshot, floor_ttl_ms: int
+    ) -> list[bool]:
+        """As `witness`, for several rows that were read in one statement, in one round trip."""
+        packed = _pack(snapshot)
+        replies = await self._scripts(
             [
-                table.qualified_name,
-                "a" if body is None else "v",
-                table.format,
-                _pack(snapshot),
-                snapshot.completed,
-                table.ttl_s * 1000,
-                floor_ttl_ms,
-                body or b"",
-            ],
+                (
+                    "witness",
+                    [self.entry_key(fill.key), self.state_key],
+                    [
+                        table.qualified_name,
+                        fill.kind,
+                        fill.format_of(table),
+                        packed,
+                        snapshot.completed,
+                        table.ttl_s * 1000,
+                        floor_ttl_ms,
+                        fill.stored_body,
+                    ],
+                )
+                for fill in fills
+            ]
         )
-        return bool(reply)
+        return [bool(reply) for reply in replies]
 
     # Readers of queries.
 
