@@ -5,7 +5,10 @@ Times are in seconds, sizes in bytes, as Prometheus's conventions have it.
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.registry import Collector
 
 _FRESHNESS_BUCKETS = (
     0.001,
@@ -85,25 +88,60 @@ class WorkerMetrics:
         )
 
 
+class Tally(Collector):
+    """A count that costs a hot path no more than an addition; a counter learns of it when it is looked at."""
+
+    def __init__(self) -> None:
+        """Nothing counted yet."""
+        self.count = 0
+        self._told = 0
+        self._counter: Counter | None = None
+
+    def feeds(self, counter: Counter) -> None:
+        """Tell the count to this counter."""
+        self._counter = counter
+
+    def collect(self) -> Iterable[Metric]:
+        """Tell what was counted since the last time. It has no metric of its own."""
+        new = self.count - self._told
+        self._told += new
+        if self._counter is not None and new:
+            self._counter.inc(new)
+        return ()
+
+
 class ReaderMetrics:
-    """What the read side counts."""
+    """What the read side counts. A tier is ``l1``, ``l2`` or ``database``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register them; once for each registry."""
+        # Before the counter, so that it is asked first.
+        self.l1_hits = Tally()
+        registry.register(self.l1_hits)
         self.hits = Counter("cache_hits_total", "Reads answered by a tier", ["tier"], registry=registry)
+        self.l1_hits.feeds(self.hits.labels("l1"))
         self.misses = Counter("cache_misses_total", "Reads that a tier could not answer", ["tier"], registry=registry)
         self.fills = Counter(
-            "freshline_fills_total", "Fills, by what became of them: stored, refused", ["outcome"], registry=registry
+            "freshline_fills_total",
+            "Fills, by what became of them: stored, refused, too_large, or lost (Redis went away)",
+            ["outcome"],
+            registry=registry,
         )
         self.database_reads = Counter(
             "freshline_database_reads_total",
-            "Reads of Postgres, by why: fill, held, unready, redis_away, bypass, shadow",
+            "Reads of Postgres, by why: fill, held, too_large, unready, redis_away, bypass, shadow",
             ["reason"],
             registry=registry,
         )
         self.shadow = Counter(
             "freshline_shadow_reads_total",
-            "Shadow reads, by outcome: same, different, miss",
+            "Shadow reads, by outcome: same, late, different, miss, unchecked, error",
+            ["outcome"],
+            registry=registry,
+        )
+        self.invalidations = Counter(
+            "freshline_invalidations_total",
+            "Invalidations by writers, by outcome: done, redis_away",
             ["outcome"],
             registry=registry,
         )
@@ -113,4 +151,7 @@ class ReaderMetrics:
             "Times the process's own memory was emptied, by why",
             ["reason"],
             registry=registry,
+        )
+        self.redis_away = Gauge(
+            "freshline_reader_redis_away", "Whether reads go past Redis since it does not answer", registry=registry
         )
