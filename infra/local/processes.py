@@ -10,7 +10,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,8 @@ from schemas.errors import FreshlineError
 STACK_MARK = "FRESHLINE_STACK_FOLDER"
 SERVICE_MARK = "FRESHLINE_STACK_SERVICE"
 START_TIME_TOLERANCE_S = 2.0
+# An ended process stands in the system's list until its parent notices; some first processes of containers never do.
+REAPING_GRACE_S = 1.0
 LAST_LOG_LINES = 20
 
 # What a server may inherit from our environment; the rest could change what it does.
@@ -140,6 +142,7 @@ async def end(process: psutil.Process, gentle: signal.Signals, timeout_s: float)
         for member in family:
             _send(member, signal.SIGKILL)
     await _gone(family, timeout_s)
+    await _until(lambda: not any(psutil.pid_exists(member.pid) for member in family), REAPING_GRACE_S)
 
 
 async def kill(process: psutil.Process, timeout_s: float) -> None:
@@ -184,8 +187,12 @@ def _send(process: psutil.Process, what: signal.Signals) -> None:
 
 
 async def _gone(processes: Sequence[psutil.Process], timeout_s: float) -> bool:
+    return await _until(lambda: all(_ended(process) for process in processes), timeout_s)
+
+
+async def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
     deadline = time.monotonic() + timeout_s
-    while not all(_ended(process) for process in processes):
+    while not condition():
         if time.monotonic() > deadline:
             return False
         await asyncio.sleep(POLL_INTERVAL_S)
