@@ -142,7 +142,8 @@ async def end(process: psutil.Process, gentle: signal.Signals, timeout_s: float)
         for member in family:
             _send(member, signal.SIGKILL)
     await _gone(family, timeout_s)
-    await _until(lambda: not any(psutil.pid_exists(member.pid) for member in family), REAPING_GRACE_S)
+    if gentle != signal.SIGKILL:
+        await _until(lambda: not any(psutil.pid_exists(member.pid) for member in family), REAPING_GRACE_S)
 
 
 async def kill(process: psutil.Process, timeout_s: float) -> None:
