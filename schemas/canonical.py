@@ -97,19 +97,28 @@ def _table_form(table: Table) -> _TableForm:
     return form
 
 
-def _forms(table: Table) -> Iterable[tuple[Column, ColumnForm]]:
-    found, faults = [], []
+def column_faults(table: Table) -> list[str]:
+    """Why some of the table's columns can't be cached, if so."""
+    faults = []
     for column in table.columns:
-        if not column.name.isidentifier() or column.name.startswith("__"):
-            faults.append(f"column {column.name!r} has a name that no field can have. Rename it or leave it out")
-            continue
         try:
-            found.append((column, column_form(column.type, nullable=column.nullable)))
+            _form(column)
         except CatalogError as error:
             faults.append(f"column {column.name!r}: {error}")
+    return faults
+
+
+def _form(column: Column) -> ColumnForm:
+    if not column.name.isidentifier() or column.name.startswith("__"):
+        raise CatalogError("no field can have its name. Rename it or leave it out")
+    return column_form(column.type, nullable=column.nullable)
+
+
+def _forms(table: Table) -> Iterable[tuple[Column, ColumnForm]]:
+    faults = column_faults(table)
     if faults:
         raise CatalogError(f"Table {table.qualified_name}: " + "; ".join(faults))
-    return found
+    return [(column, _form(column)) for column in table.columns]
 
 
 def _struct(name: str, forms: Sequence[tuple[Column, ColumnForm]]) -> type[msgspec.Struct]:

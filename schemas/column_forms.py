@@ -326,3 +326,30 @@ def column_form(text: str, *, nullable: bool) -> ColumnForm:
             "value of a NOT NULL one. Drop the constraint and say nullable=True, or leave the column out"
         )
     return form
+
+
+def actual_type_fault(declared: str, actual: str, *, over_array: bool) -> str | None:
+    """Why a column of the database does not have the form of its declared type, although the type is right.
+
+    Args:
+        declared: the type as the catalog writes it.
+        actual: the column's type as Postgres writes it, with its modifiers; a domain's base type.
+        over_array: the column is of a domain over an array.
+    """
+    said = parse_type(declared)
+    if over_array:
+        return (
+            "is of a domain over an array, of which Debezium says null where an update left a TOASTed value alone: "
+            "make it a plain array or unlist it"
+        )
+    if said.array or said.base not in {"timestamptz", "numeric"}:
+        return None
+    found = parse_type(actual)
+    try:
+        wanted = column_form(actual, nullable=True)
+    except CatalogError as error:
+        return f"is {actual}: {error}"
+    if column_form(declared, nullable=True) != wanted:
+        digits = found.modifiers[0] if found.modifiers else _MAX_FRACTION_DIGITS
+        return f"keeps {digits} digits of a second, so its events do too: write timestamptz({digits}) in the catalog"
+    return None

@@ -59,13 +59,6 @@ ROLE_SETTINGS: Final[dict[str, str]] = {
 # Settings of the sessions that fill entries.
 READER_SETTINGS: Final[dict[str, str]] = {"extra_float_digits": "1", "datestyle": "ISO", "timezone": "UTC"}
 
-# A query for domains that keep the connector from starting, whichever table uses them: those over an enum.
-FATAL_DOMAINS: Final = """
-SELECT n.nspname || '.' || t.typname AS name
-  FROM pg_catalog.pg_type AS t JOIN pg_catalog.pg_namespace AS n ON n.oid = t.typnamespace
- WHERE t.typtype = 'd' AND t.typcategory = 'E'
-"""
-
 # Conditions that keep out the legal values that stop the connector, by Postgres type, for a CHECK. {v} is the column.
 GUARDS: Final[dict[str, str]] = {
     "interval": "abs(extract(hour FROM {v})) <= 2147483647",

@@ -6,8 +6,10 @@ from collections.abc import Collection, Iterator
 
 from infra.postgres.identity import nullable_tags, wanted_identity
 from infra.postgres.observed import Observed, ObservedColumn, ObservedTable
+from schemas.canonical import column_faults
 from schemas.catalog import Column, Table
-from schemas.errors import FreshlineError
+from schemas.column_forms import actual_type_fault, parse_type
+from schemas.errors import CatalogError, FreshlineError
 
 _OLDEST_SUPPORTED = 140_000
 _PUBLISHES_GENERATED = 180_000
@@ -33,7 +35,7 @@ def check_fitness(tables: Collection[Table], observed: Observed, whole_rows: Col
     Raises:
         DatabaseUnfitError: lists every fault.
     """
-    faults = [*_server_faults(observed)]
+    faults = [*_server_faults(observed), *_domain_faults(observed)]
     for table in tables:
         found = observed.tables.get(table.qualified_name)
         if found is None:
@@ -59,6 +61,14 @@ def _server_faults(observed: Observed) -> Iterator[str]:
         yield f"all {server.max_replication_slots} replication slots are taken: raise max_replication_slots and restart"
 
 
+def _domain_faults(observed: Observed) -> Iterator[str]:
+    for name in observed.enum_domains:
+        yield (
+            f"domain {name} is over an enumeration, which keeps Debezium from starting: use the enumeration itself "
+            "with a CHECK, or a domain over text"
+        )
+
+
 def _table_faults(table: Table, found: ObservedTable, observed: Observed, whole_rows: Collection[str]) -> Iterator[str]:
     where = table.qualified_name
     if found.kind != "r":
@@ -70,6 +80,7 @@ def _table_faults(table: Table, found: ObservedTable, observed: Observed, whole_
     if set(found.primary_key) != set(table.key):
         has = f"({', '.join(found.primary_key)})" if found.primary_key else "missing"
         yield f"{where}: the catalog's key is ({', '.join(table.key)}) but the primary key is {has}"
+    yield from (f"{where}: {fault}" for fault in column_faults(table))
     for column in table.columns:
         yield from _column_faults(where, column, found.columns.get(column.name), observed)
     yield from _consent_faults(table, found, observed, whole_rows)
@@ -79,12 +90,23 @@ def _column_faults(where: str, column: Column, found: ObservedColumn | None, obs
     if found is None:
         yield f"{where}.{column.name} does not exist: add the column or unlist it"
         return
-    if column.type != found.form and observed.known_types.get(column.type) != found.type_oid:
+    if not _is_of_type(column, found, observed):
         yield f"{where}.{column.name} is {found.type}: the catalog says {column.type}, it should say {found.form}"
+    elif fault := actual_type_fault(column.type, found.base_type or found.form, over_array=found.over_array):
+        yield f"{where}.{column.name} {fault}"
     if not found.not_null and not column.nullable:
         yield f"{where}.{column.name} may be null, the catalog says it may not: SET NOT NULL, or nullable=True there"
     if found.generated and (observed.server.version_num < _PUBLISHES_GENERATED or found.generated != "s"):
         yield f"{where}.{column.name} is a generated column, which this server does not log: unlist it"
+
+
+def _is_of_type(column: Column, found: ObservedColumn, observed: Observed) -> bool:
+    if observed.known_types.get(column.type) == found.type_oid:
+        return True
+    try:
+        return parse_type(column.type).name == found.form
+    except CatalogError:
+        return False
 
 
 def _consent_faults(

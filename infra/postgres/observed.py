@@ -36,7 +36,10 @@ class Server(msgspec.Struct, frozen=True):
 
 
 class ObservedColumn(msgspec.Struct, frozen=True):
-    """A column: ``form`` is its type as a catalog writes it, ``type`` as Postgres does."""
+    """A column: ``form`` is its type as a catalog writes it, ``type`` as Postgres does.
+
+    ``base_type`` is ``type`` with domains resolved; ``over_array`` where it is a domain over an array.
+    """
 
     name: str
     form: str
@@ -44,6 +47,8 @@ class ObservedColumn(msgspec.Struct, frozen=True):
     type_oid: int
     not_null: bool
     generated: str
+    base_type: str = ""
+    over_array: bool = False
 
 
 class UniqueIndex(msgspec.Struct, frozen=True):
@@ -165,6 +170,7 @@ class Observed(msgspec.Struct, frozen=True):
     strangers_in_schema: int
     slot: Slot | None
     changed_identities: tuple[ChangedIdentity, ...]
+    enum_domains: tuple[str, ...] = ()
 
 
 async def observe(connection: asyncpg.Connection, catalog: Catalog, names: Names) -> Observed:
@@ -212,6 +218,7 @@ class _Look:
             strangers_in_schema=contents[0]["others"] if contents else 0,
             slot=msgspec.convert(slots[0], Slot) if slots else None,
             changed_identities=tuple(msgspec.convert(row, ChangedIdentity) for row in changed),
+            enum_domains=tuple(row["name"] for row in await self._rows("enum_domains")),
         )
 
     async def _observe_tables(self) -> dict[str, ObservedTable]:

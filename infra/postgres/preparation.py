@@ -18,6 +18,8 @@ from infra.postgres.roles import role_advice, role_steps
 from infra.postgres.statements import statement
 from infra.postgres.steps import Plan, Step
 from schemas.catalog import Table
+from schemas.column_forms import parse_type
+from schemas.debezium import GUARDS
 
 
 def plan_preparation(wish: Wish, observed: Observed) -> Plan:
@@ -158,9 +160,24 @@ def _advice(wish: Wish, identities: Mapping[Table, Identity], observed: Observed
             "all copies are then made anew."
         )
     yield from role_advice(wish, observed)
+    for table in wish.catalog.tables:
+        yield from _guards(table)
     whole = [table.qualified_name for table, i in identities.items() if i.kind == "f" or not server.has_column_lists]
     if whole:
         yield (
             f"Whole rows of {', '.join(whole)} leave Postgres; Debezium drops the columns that the catalog does not "
             "list before they reach Kafka. With REPLICA IDENTITY FULL every UPDATE and DELETE also logs the old row."
         )
+
+
+def _guards(table: Table) -> Iterator[str]:
+    for column in table.columns:
+        declared = parse_type(column.type)
+        guard = None if declared.array else GUARDS.get(declared.base)
+        if guard is not None:
+            condition = guard.format(v=identifier(column.name))
+            yield (
+                f"{table.qualified_name}.{column.name}: some legal values of type {declared.base} stop Debezium until "
+                "the table is unlisted. Keep them out: "
+                f"ALTER TABLE {qualified(table.schema, table.name)} ADD CHECK ({condition})."
+            )

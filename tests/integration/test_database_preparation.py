@@ -169,24 +169,24 @@ async def test_a_table_of_any_name_is_prepared_and_writable_afterwards(each_data
         await connection.execute('CREATE SCHEMA "sp ace"; CREATE DOMAIN "sp ace".short AS varchar(9)')
         quoted = '"' + odd.replace('"', '""') + '"'
         await connection.execute(
-            f'CREATE TABLE "sp ace".{quoted} ("i d" int, "o""wner" bigint NOT NULL, d "sp ace".short[], secret text, '
-            'e numeric(5,2), PRIMARY KEY ("i d"))'
+            f'CREATE TABLE "sp ace".{quoted} ("Iď" int, "öwneR" bigint NOT NULL, d "sp ace".short[], secret text, '
+            'e numeric(5,2), PRIMARY KEY ("Iď"))'
         )
         table = Table(
             schema="sp ace",
             name=odd,
-            key=("i d",),
+            key=("Iď",),
             tags=(),
             columns=(
-                Column("i d", "integer"),
-                Column('o"wner', "bigint"),
+                Column("Iď", "integer"),
+                Column("öwneR", "bigint"),
                 Column("e", "numeric", nullable=True),
             ),
         )
         await prepare_database(each_database, Catalog((table,)))
         assert (await prepare_database(each_database, Catalog((table,)))).steps == ()
         await connection.execute(f'INSERT INTO "sp ace".{quoted} VALUES (1, 2, NULL, NULL, NULL)')
-        await connection.execute(f'UPDATE "sp ace".{quoted} SET "o""wner" = 3, secret = $1', "s")
+        await connection.execute(f'UPDATE "sp ace".{quoted} SET "öwneR" = 3, secret = $1', "s")
         await connection.execute(f'DELETE FROM "sp ace".{quoted}')
         await remove_from_database(each_database, Catalog((table,)))
 

@@ -28,13 +28,16 @@ SELECT n.nspname::text AS schema, c.relname::text AS name, c.relkind::text AS ki
 -- name: columns
 -- Arguments: $1 text[] schemas, $2 text[] names, pairwise.
 -- Promise: one row for each column, in the table's order. `form` is the type as the catalog writes it: the base type of
--- a domain, 'enum' for an enumeration, 'x[]' for an array. `attnum` is what a publication's column list refers to.
-WITH RECURSIVE based(oid, base) AS (
-    SELECT oid, oid FROM pg_type WHERE typtype <> 'd'
+-- a domain, 'enum' for an enumeration, 'x[]' for an array. `base_type` is that type as Postgres writes it, with its
+-- modifiers; `over_array` tells a domain over an array. `attnum` is what a publication's column list refers to.
+WITH RECURSIVE based(oid, base, modifier, is_domain) AS (
+    SELECT oid, oid, -1, false FROM pg_type WHERE typtype <> 'd'
     UNION ALL
-    SELECT d.oid, b.base FROM pg_type d JOIN based b ON d.typbasetype = b.oid WHERE d.typtype = 'd'
+    SELECT d.oid, b.base, CASE WHEN b.is_domain THEN b.modifier ELSE d.typtypmod END, true
+      FROM pg_type d JOIN based b ON d.typbasetype = b.oid
+     WHERE d.typtype = 'd'
 ), named AS (
-    SELECT b.oid,
+    SELECT b.oid, b.base, b.modifier, b.is_domain, b.is_domain AND e.oid IS NOT NULL AS over_array,
            CASE WHEN e.oid IS NOT NULL THEN
                     CASE WHEN e.typtype = 'e' THEN 'enum' ELSE e.typname::text END || '[]'
                 WHEN t.typtype = 'e' THEN 'enum'
@@ -45,13 +48,23 @@ WITH RECURSIVE based(oid, base) AS (
 )
 SELECT n.nspname::text AS schema, c.relname::text AS table_name, a.attname::text AS name, a.attnum::int AS attnum,
        named.form, format_type(a.atttypid, a.atttypmod) AS type, a.atttypid::bigint AS type_oid,
-       a.attnotnull AS not_null, a.attgenerated::text AS generated
+       a.attnotnull AS not_null, a.attgenerated::text AS generated,
+       format_type(named.base, CASE WHEN named.is_domain THEN named.modifier ELSE a.atttypmod END) AS base_type,
+       named.over_array
   FROM unnest($1::text[], $2::text[]) AS wanted(schema, name)
   JOIN pg_namespace n ON n.nspname = wanted.schema
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
   JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
   JOIN named ON named.oid = a.atttypid
  ORDER BY c.oid, a.attnum;
+
+-- name: enum_domains
+-- Arguments: none.
+-- Promise: one row for each domain over an enumeration, whichever table uses it.
+SELECT n.nspname || '.' || t.typname AS name
+  FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+ WHERE t.typtype = 'd' AND t.typcategory = 'E'
+ ORDER BY 1;
 
 -- name: types
 -- Arguments: $1 text[] type names as a catalog writes them.
