@@ -34,7 +34,7 @@ from tests.integration.specimens import (
     write_statement,
 )
 
-GENERATED_ROWS = 200
+GENERATED_ROWS = 300
 QUIET_S = 60
 
 Row = dict[str, str | None]
@@ -163,7 +163,19 @@ def _awkward_rows() -> list[Row]:
         {f"c{i}": specimen.awkward[n % len(specimen.awkward)] for i, specimen in enumerate(SPECIMENS)}
         for n in range(longest)
     ]
-    return [{f"c{i}": None for i in range(len(SPECIMENS))}, *rows]
+    return [_nulls(), *rows]
+
+
+def _nulls() -> Row:
+    return {f"c{i}": None for i in range(len(SPECIMENS))}
+
+
+def _rows_of_newer_servers(connection: asyncpg.Connection) -> list[Row]:
+    """From 17 on intervals may be infinite, which Debezium takes for no time at all."""
+    if connection.get_server_version().major < 17:
+        return []
+    endless = {f"c{i}": "infinity" for i, specimen in enumerate(SPECIMENS) if specimen.catalog_type == "interval"}
+    return [_nulls() | endless]
 
 
 async def _write(database: asyncpg.Connection, rows: Sequence[Row]) -> None:
@@ -195,8 +207,8 @@ async def test_filled_and_event_written_entries_are_the_same_bytes(
     setup = await asyncpg.connect(**each_database.connect_arguments())
     await setup.execute(PREAMBLE)
     await setup.execute(create_statement())
+    rows = [*_awkward_rows(), *_rows_of_newer_servers(setup), *_generated_rows(GENERATED_ROWS)]
     await setup.close()
-    rows = [*_awkward_rows(), *_generated_rows(GENERATED_ROWS)]
     everything = table(*columns())
 
     async with _connected(stack, each_database, everything.name) as connected:
@@ -218,7 +230,7 @@ async def test_filled_and_event_written_entries_are_the_same_bytes(
             elif difference is not None:
                 wrong.append(f"{specimen.declared}: {difference[:300]}")
     assert not wrong, "\n".join(wrong[:40])
-    never_believed = [s.declared for s in SPECIMENS if s.certain and doubted[s.declared] > len(versions) * 0.6]
+    never_believed = [s.declared for s in SPECIMENS if s.certain and doubted[s.declared] > len(versions) * 0.9]
     assert not never_believed, doubted
     for read, event in zip(versions, events, strict=True):
         row = row_from_json(everything, bytes(event.after))
