@@ -45,7 +45,9 @@ class KafkaService(JavaService):
         """Write the configuration and format the log folder."""
         write_properties(self._properties, self._configuration())
         if not (self._data / "meta.properties").exists():
-            cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+            # Below 128 the text can't begin with a dash, which the tool would take for an option.
+            first, *rest = uuid.uuid4().bytes
+            cluster = base64.urlsafe_b64encode(bytes([first % 128, *rest])).rstrip(b"=").decode()
             arguments: list[str | Path] = [
                 "format",
                 "--cluster-id",
