@@ -17,7 +17,7 @@ from schemas.errors import MalformedRecordError
 
 HEADER_PREFIX: Final = "freshline-"
 # Headers of ours that a letter has only where something was left out of it: how large that was, in bytes.
-LEFT_OUT: Final = HEADER_PREFIX + "left-out-bytes"
+LEFT_OUT: Final = HEADER_PREFIX + "truncated"
 
 
 class Letters:

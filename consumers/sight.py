@@ -63,16 +63,21 @@ class Sight:
         if not waiting and lsn <= moment.lsn:
             return moment, frozenset()
         started = time.monotonic()
-        impossible: frozenset[int] = frozenset()
+        impossible: set[int] = set()
+        watched: set[int] = set()
         pause_s, ask_at = _FIRST_PAUSE_S, started + _PATIENCE_S
         while True:
             moment = await self.refresh()
             waiting = {xid for xid in waiting if not moment.snapshot.sees(xid)}
+            # A snapshot no longer waits for what was rolled back. What was over before it was first looked at is
+            # believed: its event lies no better than any other could.
+            impossible |= await self._impossible_among(watched - waiting)
             if waiting and time.monotonic() >= ask_at:
-                gone = frozenset([xid for xid in waiting if await self._primary.is_future_or_aborted(xid)])
+                gone = await self._impossible_among(waiting)
                 impossible |= gone
                 waiting -= gone
                 ask_at = time.monotonic() + _ASK_AGAIN_S
+            watched = waiting
             if not waiting:
                 break
             if stopping.is_set():
@@ -82,4 +87,7 @@ class Sight:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         self._waits.observe(time.monotonic() - started)
-        return moment, impossible
+        return moment, frozenset(impossible)
+
+    async def _impossible_among(self, xids: Collection[int]) -> set[int]:
+        return {xid for xid in xids if await self._primary.is_future_or_aborted(xid)}
