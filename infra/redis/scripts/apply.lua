@@ -5,7 +5,7 @@
 --         completed: order of a snapshot in which every transaction of the batch is visible
 --         effects, each an array whose first element says what it is:
 --           {'v'|'a', key, table, lsn, xid, may_create, ttl_ms, entry}   the row is now this value / no longer exists
---           {'x', key, table, lsn, xid}   the row changed (xid 0: nobody knows when) and its value can't be cached
+--           {'x', key, table, lsn, xid}   the row changed (lsn or xid 0: nobody knows when) and its value can't be cached
 --           {'t', table, lsn}             every row of the table may have changed
 --           {'g', tag}                    drop the generation of a tag
 --           {'n', name}                   only tell the processes' own memories
@@ -33,8 +33,12 @@ local function table_floor(name)
   return floor[1], floor[2]
 end
 
+-- An event creates nothing unless it is younger than an entry may live, for the floor that forbade it may be gone. That
+-- was decided when the batch was made, and is good for as long as floors outlive entries.
+local waited_ms = now_ms() - written_at_ms
+
 local function contains(header, lsn, xid)
-  return lsn <= header[4] or sees(header[6], xid)
+  return (lsn > 0 and lsn <= header[4]) or sees(header[6], xid)
 end
 
 -- The snapshot of the reader that filled an entry goes on saying what the entry contains.
@@ -64,14 +68,14 @@ local function row_changed(key, table_name, lsn, xid, may_create, ttl_ms, value)
     contained = contained + 1
     return
   end
-  local is_placeholder = header and header[2] == 'p'
-  local creates = may_create and lsn > floor_lsn and lsn > epoch_floor
-    and not (is_placeholder and contains(header, lsn, xid))
+  -- A placeholder, and a value that a floor of its table made stale, still say what a reader was given already.
+  local creates = may_create and waited_ms <= floor_ttl_ms - ttl_ms and lsn > floor_lsn and lsn > epoch_floor
+    and not (header and contains(header, lsn, xid))
   if is_live or creates then
-    redis.call('SET', key, keep_snapshot(value, (is_live or is_placeholder) and header), 'PX', ttl_ms)
+    redis.call('SET', key, keep_snapshot(value, header), 'PX', ttl_ms)
     written = written + 1
-  elseif is_placeholder then
-    if header[8] ~= '' then leave_floor(key, header, 0) end
+  elseif header then
+    if header[2] ~= 'p' or header[8] ~= '' then leave_floor(key, header, 0) end
   elseif stored then
     redis.call('DEL', key)
   end

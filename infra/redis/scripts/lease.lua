@@ -5,7 +5,7 @@
 --       5 lsn and 6 completed of a write that the value must contain, or 0 and 0
 -- Promise: {'hit', entry, epoch} where a value may be returned; {'lease'} where the caller now holds the lease and may
 --   fill; {'held', remaining_ms} where another one does; {'unready'} where there is no epoch, so nothing can be cached.
---   Floor and snapshot of what lay there stay on the placeholder beneath the lease.
+--   Floor and snapshot of what lay there, be it a placeholder or a value, stay on the placeholder beneath the lease.
 
 local table_name, format, token, lease_ms = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local write_lsn, write_completed = tonumber(ARGV[5]), tonumber(ARGV[6])
@@ -20,10 +20,8 @@ local now = now_ms()
 if live(header, floor_of(state[2])) then
   local is_new_enough = header[4] > write_lsn or header[7] >= write_completed
   if header[10] == format and is_new_enough then return {'hit', stored, epoch} end
-elseif header and header[2] == 'p' then
-  if header[8] ~= '' and header[9] > now then return {'held', header[9] - now} end
-else
-  header = nil
+elseif header and header[2] == 'p' and header[8] ~= '' and header[9] > now then
+  return {'held', header[9] - now}
 end
 
 local floor, snapshot, completed = 0, NO_SNAPSHOT, 0

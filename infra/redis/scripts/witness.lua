@@ -8,20 +8,19 @@
 local state = redis.call('HMGET', KEYS[2], 'epoch', 't:' .. ARGV[1])
 local epoch, snapshot, completed = state[1], cmsgpack.unpack(ARGV[4]), tonumber(ARGV[5])
 if not epoch then return 0 end
-local floor_lsn, floor_completed = floor_of(state[2])
 local header = header_of(redis.call('GET', KEYS[1]), epoch)
 local now = now_ms()
 
-if live(header, floor_lsn, floor_completed) then
+if live(header, floor_of(state[2])) then
   local is_contained = header[7] < completed and (header[5] == 0 or sees(snapshot, header[5]))
-  if not is_contained or completed < floor_completed then return 0 end
+  if not is_contained then return 0 end
   redis.call('SET', KEYS[1],
     entry_of({LAYOUT, ARGV[2], epoch, header[4], header[5], snapshot, completed, '', 0, ARGV[3], header[11], {}, now}, ARGV[8]),
     'PX', tonumber(ARGV[6]))
   return 1
 end
 local floor, token, lease_until = 0, '', 0
-if header and header[2] == 'p' then
+if header then
   if header[7] >= completed then return 0 end
   floor, token, lease_until = header[4], header[8], header[9]
 end
