@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
@@ -108,6 +108,12 @@ class L1:
     def is_serving(self) -> bool:
         """Whether something that is kept now may be served."""
         return self._epoch is not None and self._clock() < self._heard_until
+
+    def served(self) -> Iterator[tuple[str, bytes | None]]:
+        """Every key and body that would be served now, for whoever compares them; it counts as no use of an item."""
+        now = self._clock()
+        if now < self._heard_until:
+            yield from ((key, item.copy.body) for key, item in tuple(self._items.items()) if now < item.expires_at)
 
     # Reading.
 

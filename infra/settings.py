@@ -259,6 +259,25 @@ class WorkerSettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class ReaderSettings(Section):
+    """How a service reads (``freshline.open``)."""
+
+    # Whether it reads through the cache, around it, or both to compare them: for introducing it step by step.
+    mode: Literal["cached", "bypass", "shadow"] = "cached"
+    # What a process remembers at most, and for how long.
+    l1_items: int = Field(1_000, ge=1)
+    l1_ttl_s: float = Field(60.0, gt=0)
+    # How long a command may take before Redis counts as away.
+    redis_timeout_s: float = Field(0.5, gt=0)
+    redis_connections: int = Field(16, ge=1)
+    database_connections: int = Field(10, ge=1)
+    # How many reads may be at Postgres at once where the cache can't answer, and how long others wait for their turn.
+    database_limit: int = Field(10, ge=1)
+    database_wait_s: float = Field(1.0, gt=0)
+    # A larger result of a query is not cached.
+    query_limit_bytes: int = Field(256 * 1024, ge=1)
+
+
 class LocalSettings(Section):
     """The local stack of ``freshline up`` and of the tests. A deployment brings its own servers instead."""
 
@@ -318,6 +337,7 @@ class Settings(BaseSettings):
     connect: ConnectSettings = ConnectSettings()
     topics: TopicSettings = TopicSettings()
     worker: WorkerSettings = WorkerSettings()
+    reader: ReaderSettings = ReaderSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any, cast
 
 import asyncpg
 import msgspec
 
-from infra.postgres.pool import NotPrimaryError, Pool, unavailable
+from infra.postgres.pool import Connection, NotPrimaryError, Pool, unavailable
 from infra.postgres.statements import statement
 from schemas.errors import FreshlineError
 from schemas.token import WriteToken
@@ -21,6 +22,10 @@ _AWAY = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
 )
+
+
+# Of these it is certain that they are about the connection, whatever else was done in between.
+_GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -39,6 +44,14 @@ class NotPreparedError(FreshlineError):
     """The database lacks what Freshline needs in it."""
 
 
+def _moment(record: Any) -> Moment:
+    text, lsn, in_recovery = record
+    if in_recovery:
+        msg = "The Postgres server has become a standby. Point the settings at the new primary."
+        raise NotPrimaryError(msg)
+    return Moment(Snapshot.parse(text), lsn)
+
+
 class Primary:
     """The primary as the protocol asks it. Takes an open pool; closes nothing."""
 
@@ -54,11 +67,26 @@ class Primary:
         Raises:
             StoreUnavailableError: the server does not answer, or has become a standby (``NotPrimaryError``).
         """
-        text, lsn, in_recovery = await self._row("moment")
-        if in_recovery:
-            msg = "The Postgres server has become a standby. Point the settings at the new primary."
-            raise NotPrimaryError(msg)
-        return Moment(Snapshot.parse(text), lsn)
+        return _moment(await self._row("moment"))
+
+    @asynccontextmanager
+    async def looking(self) -> AsyncIterator[tuple[Connection, Moment]]:
+        """A read-only transaction, all of which sees the same moment.
+
+        Raises:
+            StoreUnavailableError: the server does not answer, goes away, or has become a standby.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                connection = await stack.enter_async_context(self._pool.acquire())
+                await stack.enter_async_context(connection.transaction(isolation="repeatable_read", readonly=True))
+                moment = _moment(await connection.fetchrow(statement("moments", "moment")))
+            except _AWAY as error:
+                raise unavailable(self._arguments, error) from error
+            try:
+                yield cast("Connection", connection), moment
+            except _GONE as error:
+                raise unavailable(self._arguments, error) from error
 
     async def identity(self) -> str:
         """What the log is of: ``system identifier/timeline/slot generation``. Another one means a new epoch.
