@@ -18,7 +18,7 @@ from infra.kafka.topic_ids import UNKNOWN
 from infra.logs import logger
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Primary
-from infra.redis.coherence import Coherence, State, watermark_field
+from infra.redis.coherence import NO_FLOOR_YET, Coherence, State, watermark_field
 
 _GENERATION_BYTES: Final = 9
 _log = logger("positions")
@@ -86,9 +86,12 @@ class Positions:
             identity = await self._primary.identity()
             bounds = await self._log.bounds(partitions)
             reason = self._misfit(state, identity, bounds)
-            if reason is None:
+            if reason is not None:
+                await self._begin_epoch(state, identity, reason)
+            elif state.floor == NO_FLOOR_YET:
+                await self._set_floor(state, identity)
+            else:
                 break
-            await self._begin_epoch(state, identity, reason)
         self.epoch = state.epoch
         for partition in partitions:
             offset = state.watermarks[self.field(partition)]
@@ -147,14 +150,20 @@ class Positions:
             offset = committed[partition]
             fits = offset is not None and first <= offset <= last and not self._is_made_anew(state, partition)
             watermarks.append((self.field(partition), offset if offset is not None and fits else first))
-        moment = await self._primary.moment()
         generation = secrets.token_urlsafe(_GENERATION_BYTES)
         epoch = await self._coherence.begin_epoch(
-            expected=state.epoch, epoch=generation, floor=moment.lsn, identity=identity, watermarks=watermarks
+            expected=state.epoch, epoch=generation, floor=NO_FLOOR_YET, identity=identity, watermarks=watermarks
         )
         if epoch == generation:
             self._metrics.epochs.labels(self._log.group, reason).inc()
             _log.warning("epoch_begun", group=self._log.group, reason=reason, epoch=epoch)
+
+    async def _set_floor(self, state: State, identity: str) -> None:
+        """Let events create again. The position is read within the epoch: what readers were given before it is below."""
+        moment = await self._primary.moment()
+        await self._coherence.begin_epoch(
+            expected=state.epoch, epoch=state.epoch, floor=moment.lsn, identity=identity, watermarks=()
+        )
 
     def _is_made_anew(self, state: State, partition: Partition) -> bool:
         """Whether the topic was another one when it was last applied: what was committed then says nothing of it."""

@@ -30,6 +30,8 @@ from schemas.token import WriteToken
 from schemas.wal import Snapshot
 
 _pack = msgspec.msgpack.Encoder().encode
+# The floor of an epoch whose first position nobody has read yet: no event creates under it.
+NO_FLOOR_YET: Final = 1 << 52
 _NO_WRITE: Final = WriteToken(0, 0)
 
 
@@ -160,7 +162,10 @@ class Coherence:
     async def begin_epoch(
         self, *, expected: str, epoch: str, floor: int, identity: str, watermarks: Iterable[tuple[str, int]]
     ) -> str:
-        """Make everything cached a miss, unless another worker did so since; returns the epoch then in force."""
+        """Make everything cached a miss, unless another worker did so since; returns the epoch then in force.
+
+        An epoch begins with ``NO_FLOOR_YET``. Called again with ``epoch`` as expected, it gets its floor.
+        """
         request = _pack((self.namespace, expected, epoch, floor, identity, list(watermarks)))
         _, stored = await self._script("epoch", [self.state_key], [request])
         return bytes(stored).decode()
