@@ -1,10 +1,12 @@
 """Kafka Connect's REST interface, as far as one connector needs it.
 
-A worker that is busy with a rebalance answers 409, and one that starts answers nothing: both are waited for.
+A worker that is busy with a rebalance answers 409, or 500 with words about it, and one that starts answers nothing: all
+are waited for.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -13,13 +15,13 @@ from urllib.parse import quote
 
 import httpx
 import msgspec
-import stamina
 
 from schemas.errors import FreshlineError, StoreUnavailableError
 
 REQUEST_TIMEOUT_S = 30.0
 BUSY_TIMEOUT_S = 60.0
 REASON_LIMIT = 300
+_ASK_AGAIN_S = 0.2
 
 # In the worker's words: a connector that was created is not running before the workers have shared it out.
 RUNNING = "RUNNING"
@@ -139,13 +141,20 @@ class ConnectClient:
         await self._send("DELETE", f"{_path(name)}/offsets")
 
     async def _send(self, method: str, path: str, body: Any = None, *, missing: bool = False) -> Any:
-        async for attempt in stamina.retry_context(
-            on=(_BusyError, httpx.TransportError), timeout=BUSY_TIMEOUT_S, attempts=None, wait_initial=0.1, wait_max=2.0
-        ):
-            with attempt:
+        give_up_at = asyncio.get_running_loop().time() + BUSY_TIMEOUT_S
+        while True:
+            # No warning each time, as a retry would have: a rebalance is the normal course of a new connector.
+            failure: Exception = _BusyError()
+            try:
                 response = await self._http.request(method, path, json=body)
-                if response.status_code == HTTPStatus.CONFLICT:
-                    raise _BusyError
+            except httpx.TransportError as error:
+                failure = error
+            else:
+                if not _busy(response):
+                    break
+            if asyncio.get_running_loop().time() > give_up_at:
+                raise failure
+            await asyncio.sleep(_ASK_AGAIN_S)
         if missing and response.status_code == HTTPStatus.NOT_FOUND:
             return None
         if response.is_error:
@@ -176,8 +185,22 @@ def _path(name: str) -> str:
     return f"/connectors/{quote(name, safe='')}"
 
 
+def _busy(response: httpx.Response) -> bool:
+    """Whether the workers are sharing out connectors: they say so in more than one way."""
+    if response.status_code in {HTTPStatus.CONFLICT, HTTPStatus.SERVICE_UNAVAILABLE}:
+        return True
+    said = _words(response) if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR else ""
+    return "rebalance" in said or "timed out" in said
+
+
 def _words(response: httpx.Response) -> str:
     try:
-        return str(response.json()["message"])
+        said = str(response.json()["message"])
     except (ValueError, KeyError, TypeError):
         return response.reason_phrase
+    if "ConfigValueInfo" in said:
+        # What a worker says when a connector's own check of its configuration failed unexpectedly.
+        return (
+            "Debezium could not check its configuration, most often since it can't log in to the database; see its log"
+        )
+    return said
