@@ -159,7 +159,7 @@ class Positions:
             _log.warning("epoch_begun", group=self._log.group, reason=reason, epoch=epoch)
 
     async def _set_floor(self, state: State, identity: str) -> None:
-        """Let events create again. The position is read within the epoch: what readers were given before it is below."""
+        """Let events create again: the position is read within the epoch, so what readers were given lies below it."""
         moment = await self._primary.moment()
         await self._coherence.begin_epoch(
             expected=state.epoch, epoch=state.epoch, floor=moment.lsn, identity=identity, watermarks=()
