@@ -37,9 +37,9 @@ class JavaService(Service):
         """Download the jars."""
         self._jars()
 
-    async def stop(self) -> None:
+    async def stop(self, *, in_order: bool = True) -> None:
         """Stop it, and keep the archive of classes that it wrote."""
-        await super().stop()
+        await super().stop(in_order=in_order)
         if self._recorded.exists() and not self._archive.exists():
             self._archive.parent.mkdir(parents=True, exist_ok=True)
             unfinished = self._archive.with_suffix(".unfinished")

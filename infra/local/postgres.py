@@ -42,6 +42,7 @@ class PostgresService(Service):
     section = "postgres"
     port_names = ("postgres",)
     stop_signal = signal.SIGINT  # the fast shutdown: sessions are ended, data are flushed
+    abandon_signal = signal.SIGQUIT  # the immediate one: unlike a kill, it gives shared memory back
 
     @property
     def endpoint(self) -> str:
@@ -110,9 +111,9 @@ class PostgresService(Service):
         finally:
             await connection.close()
 
-    async def stop(self) -> None:
+    async def stop(self, *, in_order: bool = True) -> None:
         """Stop it, and leave nothing outside the stack's folder."""
-        await super().stop()
+        await super().stop(in_order=in_order)
         self._home.move_out()
 
     async def _connect(self, database: str) -> "asyncpg.Connection[asyncpg.Record]":

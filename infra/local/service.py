@@ -59,6 +59,8 @@ class Service(ABC):
     section: ClassVar[str]
     port_names: ClassVar[tuple[str, ...]]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
+    # For a server whose data go with it: nothing is worth waiting for.
+    abandon_signal: ClassVar[signal.Signals] = signal.SIGKILL
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._around = surroundings
@@ -136,12 +138,12 @@ class Service(ABC):
         state = self._around.state
         state.change(lambda found: found.with_service(self.name, self._record(), {self.section: self.endpoints()}))
 
-    async def stop(self) -> None:
-        """End it in order; kill it where it does not end in time."""
+    async def stop(self, *, in_order: bool = True) -> None:
+        """End it in order; kill it where it does not end in time, or at once where its data go with it."""
         self._around.state.change(lambda found: found.without_endpoints({self.section}))
         process = self._process()
         if process is not None:
-            await end(process, self.stop_signal, self.stop_timeout_s)
+            await end(process, self.stop_signal if in_order else self.abandon_signal, self.stop_timeout_s)
         await self._end_forgotten()
         self._remember(msgspec.structs.replace(self._record(), process=None))
 

@@ -85,16 +85,19 @@ class LocalStack:
                 raise _first(errors) from None
 
     async def stop(self, names: Collection[str] = SERVICES, *, data: bool = False) -> None:
-        """Stop services in order, those that depend on others first. With ``data`` what they stored goes, too."""
+        """Stop services in order, those that depend on others first. With ``data`` what they stored goes, too.
+
+        Data that go need no orderly end: the servers are then ended at once.
+        """
         wanted = self._named(names)
         async with self._alone():
             for service in wanted:
                 if service.name in NEEDS:
-                    await service.stop()
+                    await service.stop(in_order=not data)
             async with asyncio.TaskGroup() as group:
                 for service in wanted:
                     if service.name not in NEEDS:
-                        group.create_task(service.stop())
+                        group.create_task(service.stop(in_order=not data))
             if len(wanted) == len(SERVICES):
                 for process in await asyncio.to_thread(marked, self.folder):
                     await kill(process, self.settings.stop_timeout_s)
