@@ -13,9 +13,8 @@ import asyncpg
 import msgspec
 
 from freshline.reference.population import Population
-from freshline.reference.statements import CHANGES
+from freshline.reference.statements import CHANGES, Session
 from freshline.reference.values import Values
-from infra.postgres.pool import Connection
 
 _ROWS_OF_ONE_STATEMENT: Final = 25
 
@@ -43,14 +42,14 @@ class Changed(msgspec.Struct, frozen=True):
 NOTHING: Final = Changed(0)
 ONE: Final = Changed(1)
 
-Change = Callable[[Connection, Ground], Awaitable[Changed]]
+Change = Callable[[Session, Ground], Awaitable[Changed]]
 
 
 class _RolledBackError(Exception):
     """Ends a transaction or a savepoint that is meant to leave nothing behind."""
 
 
-async def insert_user(connection: Connection, ground: Ground) -> Changed:
+async def insert_user(connection: Session, ground: Ground) -> Changed:
     """A new user."""
     values = ground.values
     row = await connection.fetchval(CHANGES["insert_user"], values.email(), values.text(), values.json())
@@ -58,7 +57,7 @@ async def insert_user(connection: Connection, ground: Ground) -> Changed:
     return Changed(1, (f"user:{row}",))
 
 
-async def insert_conversation(connection: Connection, ground: Ground) -> Changed:
+async def insert_conversation(connection: Session, ground: Ground) -> Changed:
     """A new conversation of a user."""
     user = ground.population.users.popular(ground.random)
     if user is None:
@@ -69,7 +68,7 @@ async def insert_conversation(connection: Connection, ground: Ground) -> Changed
     return Changed(1, (f"conversation:{row}",))
 
 
-async def insert_message(connection: Connection, ground: Ground) -> Changed:
+async def insert_message(connection: Session, ground: Ground) -> Changed:
     """A new message in a conversation."""
     conversation = ground.population.conversations.popular(ground.random)
     if conversation is None:
@@ -82,7 +81,7 @@ async def insert_message(connection: Connection, ground: Ground) -> Changed:
     return ONE
 
 
-async def insert_document(connection: Connection, ground: Ground) -> Changed:
+async def insert_document(connection: Session, ground: Ground) -> Changed:
     """A new document of a user, half of them so large that Postgres moves it out of the row."""
     user = ground.population.users.popular(ground.random)
     if user is None:
@@ -95,7 +94,7 @@ async def insert_document(connection: Connection, ground: Ground) -> Changed:
     return Changed(1, (f"document:{row}",))
 
 
-async def insert_many(connection: Connection, ground: Ground) -> Changed:
+async def insert_many(connection: Session, ground: Ground) -> Changed:
     """Many messages in one statement."""
     conversation = ground.population.conversations.popular(ground.random)
     if conversation is None:
@@ -108,41 +107,41 @@ async def insert_many(connection: Connection, ground: Ground) -> Changed:
     return Changed(len(rows))
 
 
-async def update_user(connection: Connection, ground: Ground) -> Changed:
+async def update_user(connection: Session, ground: Ground) -> Changed:
     """Another name, and a higher version."""
     values = ground.values
     return await _one(connection, ground, "users", "update_user", values.text(), values.flag())
 
 
-async def update_conversation(connection: Connection, ground: Ground) -> Changed:
+async def update_conversation(connection: Session, ground: Ground) -> Changed:
     """Another title and other metadata."""
     values = ground.values
     return await _one(connection, ground, "conversations", "update_conversation", values.text(), values.json())
 
 
-async def update_message(connection: Connection, ground: Ground) -> Changed:
+async def update_message(connection: Session, ground: Ground) -> Changed:
     """Another content."""
     values = ground.values
     return await _one(connection, ground, "messages", "update_message", values.text(20), values.tokens())
 
 
-async def rename_document(connection: Connection, ground: Ground) -> Changed:
+async def rename_document(connection: Session, ground: Ground) -> Changed:
     """Another title; a TOASTed content is left alone."""
     return await _one(connection, ground, "documents", "rename_document", ground.values.text())
 
 
-async def rewrite_document(connection: Connection, ground: Ground) -> Changed:
+async def rewrite_document(connection: Session, ground: Ground) -> Changed:
     """Another content."""
     values = ground.values
     return await _one(connection, ground, "documents", "rewrite_document", values.document(), values.size_mb())
 
 
-async def touch(connection: Connection, ground: Ground) -> Changed:
+async def touch(connection: Session, ground: Ground) -> Changed:
     """A change that changes no value."""
     return await _one(connection, ground, "users", "touch_user")
 
 
-async def update_many(connection: Connection, ground: Ground) -> Changed:
+async def update_many(connection: Session, ground: Ground) -> Changed:
     """Many conversations in one statement."""
     known = ground.population.conversations
     chosen = {row for _ in range(_ROWS_OF_ONE_STATEMENT) if (row := known.any(ground.random)) is not None}
@@ -151,25 +150,25 @@ async def update_many(connection: Connection, ground: Ground) -> Changed:
     return Changed(len(rows))
 
 
-async def move_conversation(connection: Connection, ground: Ground) -> Changed:
+async def move_conversation(connection: Session, ground: Ground) -> Changed:
     """A conversation gets another user."""
     user = ground.population.users.popular(ground.random)
     return await _one(connection, ground, "conversations", "move_conversation", user) if user is not None else NOTHING
 
 
-async def move_document(connection: Connection, ground: Ground) -> Changed:
+async def move_document(connection: Session, ground: Ground) -> Changed:
     """A document gets another user."""
     user = ground.population.users.popular(ground.random)
     return await _one(connection, ground, "documents", "move_document", user) if user is not None else NOTHING
 
 
-async def move_message(connection: Connection, ground: Ground) -> Changed:
+async def move_message(connection: Session, ground: Ground) -> Changed:
     """A message gets into another conversation."""
     to = ground.population.conversations.popular(ground.random)
     return await _one(connection, ground, "messages", "move_message", to) if to is not None else NOTHING
 
 
-async def change_key(connection: Connection, ground: Ground) -> Changed:
+async def change_key(connection: Session, ground: Ground) -> Changed:
     """A row gets another primary key, and what refers to it follows."""
     table, name = ground.random.choice(
         [
@@ -188,7 +187,7 @@ async def change_key(connection: Connection, ground: Ground) -> Changed:
     return ONE
 
 
-async def delete_user(connection: Connection, ground: Ground) -> Changed:
+async def delete_user(connection: Session, ground: Ground) -> Changed:
     """A user goes, and everything of his with him."""
     row = ground.population.users.any(ground.random)
     if row is None:
@@ -200,22 +199,22 @@ async def delete_user(connection: Connection, ground: Ground) -> Changed:
     return Changed(len(await connection.fetch(CHANGES["delete_user"], row)))
 
 
-async def delete_conversation(connection: Connection, ground: Ground) -> Changed:
+async def delete_conversation(connection: Session, ground: Ground) -> Changed:
     """A conversation goes with its messages."""
     return await _delete(connection, ground, "conversations", "delete_conversation")
 
 
-async def delete_message(connection: Connection, ground: Ground) -> Changed:
+async def delete_message(connection: Session, ground: Ground) -> Changed:
     """A message goes."""
     return await _delete(connection, ground, "messages", "delete_message")
 
 
-async def delete_document(connection: Connection, ground: Ground) -> Changed:
+async def delete_document(connection: Session, ground: Ground) -> Changed:
     """A document goes."""
     return await _delete(connection, ground, "documents", "delete_document")
 
 
-async def many_tables(connection: Connection, ground: Ground) -> Changed:
+async def many_tables(connection: Session, ground: Ground) -> Changed:
     """A transaction that changes rows of all tables."""
     async with connection.transaction():
         rows = 0
@@ -224,7 +223,7 @@ async def many_tables(connection: Connection, ground: Ground) -> Changed:
     return Changed(rows)
 
 
-async def twice(connection: Connection, ground: Ground) -> Changed:
+async def twice(connection: Session, ground: Ground) -> Changed:
     """A transaction that changes the same row twice, and one that inserts a row and deletes it again."""
     row = ground.population.users.popular(ground.random)
     if row is None:
@@ -239,7 +238,7 @@ async def twice(connection: Connection, ground: Ground) -> Changed:
     return Changed(changed + 2)
 
 
-async def savepoint(connection: Connection, ground: Ground) -> Changed:
+async def savepoint(connection: Session, ground: Ground) -> Changed:
     """A transaction with a savepoint that is kept: its changes carry another transaction id in the heap."""
     async with connection.transaction():
         first = await update_user(connection, ground)
@@ -249,7 +248,7 @@ async def savepoint(connection: Connection, ground: Ground) -> Changed:
     return Changed(first.rows + second.rows + third.rows)
 
 
-async def undone_savepoint(connection: Connection, ground: Ground) -> Changed:
+async def undone_savepoint(connection: Session, ground: Ground) -> Changed:
     """A transaction with a savepoint that is undone: only the rest of it happened."""
     async with connection.transaction():
         changed = await update_user(connection, ground)
@@ -261,7 +260,7 @@ async def undone_savepoint(connection: Connection, ground: Ground) -> Changed:
     return changed
 
 
-async def rollback(connection: Connection, ground: Ground) -> Changed:
+async def rollback(connection: Session, ground: Ground) -> Changed:
     """A transaction that is undone."""
     try:
         async with connection.transaction():
@@ -271,7 +270,7 @@ async def rollback(connection: Connection, ground: Ground) -> Changed:
     return NOTHING
 
 
-async def truncate(connection: Connection, ground: Ground) -> Changed:
+async def truncate(connection: Session, ground: Ground) -> Changed:
     """All messages or all documents go at once."""
     table = ground.random.choice(["messages", "documents"])
     await connection.execute(CHANGES[f"truncate_{table}"])
@@ -279,7 +278,7 @@ async def truncate(connection: Connection, ground: Ground) -> Changed:
     return ONE
 
 
-async def _one(connection: Connection, ground: Ground, table: str, name: str, *values: object) -> Changed:
+async def _one(connection: Session, ground: Ground, table: str, name: str, *values: object) -> Changed:
     """Change one row of this table, a popular one more often."""
     known = ground.population.of(table)
     row = known.popular(ground.random)
@@ -291,7 +290,7 @@ async def _one(connection: Connection, ground: Ground, table: str, name: str, *v
     return Changed(len(changed))
 
 
-async def _delete(connection: Connection, ground: Ground, table: str, name: str) -> Changed:
+async def _delete(connection: Session, ground: Ground, table: str, name: str) -> Changed:
     known = ground.population.of(table)
     row = known.any(ground.random)
     if row is None:
@@ -300,7 +299,7 @@ async def _delete(connection: Connection, ground: Ground, table: str, name: str)
     return Changed(len(await connection.fetch(CHANGES[name], row)))
 
 
-async def _undo(connection: Connection, ground: Ground) -> None:
+async def _undo(connection: Session, ground: Ground) -> None:
     """Changes that must leave nothing behind, not even in what is known."""
     values = ground.values
     for table, name, rest in (

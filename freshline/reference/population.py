@@ -6,8 +6,7 @@ import math
 from random import Random
 from typing import Final
 
-from freshline.reference.statements import CHANGES
-from infra.postgres.pool import Connection
+from freshline.reference.statements import CHANGES, Session
 
 TABLES: Final = ("users", "conversations", "messages", "documents")
 # More would only make the popular ones less so.
@@ -71,7 +70,7 @@ class Population:
         found: Ids = getattr(self, table)
         return found
 
-    async def learn(self, connection: Connection) -> None:
+    async def learn(self, connection: Session) -> None:
         """Know of the rows that the database has."""
         for table in TABLES:
             for row in await connection.fetch(CHANGES[f"known_{table}"], KNOWN_AT_MOST // 2):

@@ -1,4 +1,4 @@
-"""What the reference application caches besides rows: for each query its key, its tags, and how it is run."""
+"""What the reference application caches besides rows: the key of each query, which says what drops it, and its run."""
 
 from __future__ import annotations
 
@@ -20,20 +20,14 @@ class Query(msgspec.Struct, frozen=True):
     Attributes:
         name: of its SQL.
         form: of its key; the row's id stands in braces.
-        tag: the tag that drops it, in the same form.
     """
 
     name: str
     form: str
-    tag: str
 
     def key(self, row: int) -> str:
         """Under what it is cached."""
         return self.form.format(id=row)
-
-    def tags(self, row: int) -> list[str]:
-        """What drops it."""
-        return [self.tag.format(id=row)]
 
     async def run(self, connection: Connection, row: int) -> Result:
         """Its result now, in the form that JSON has."""
@@ -43,9 +37,9 @@ class Query(msgspec.Struct, frozen=True):
         return found
 
 
-CONVERSATIONS_OF_USER: Final = Query("conversations_of_user", "user:{id}:conversations", "user:{id}")
-DASHBOARD_OF_USER: Final = Query("dashboard_of_user", "user:{id}:dashboard", "user:{id}")
-MESSAGES_OF_CONVERSATION: Final = Query("messages_of_conversation", "conversation:{id}:messages", "conversation:{id}")
+CONVERSATIONS_OF_USER: Final = Query("conversations_of_user", "user:{id}:conversations")
+DASHBOARD_OF_USER: Final = Query("dashboard_of_user", "user:{id}:dashboard")
+MESSAGES_OF_CONVERSATION: Final = Query("messages_of_conversation", "conversation:{id}:messages")
 ALL: Final = (CONVERSATIONS_OF_USER, DASHBOARD_OF_USER, MESSAGES_OF_CONVERSATION)
 
 

@@ -18,3 +18,13 @@ SELECT (SELECT name FROM users WHERE id = $1) AS name,
        (SELECT max(updated_at) FROM conversations WHERE user_id = $1) AS last_conversation_at,
        (SELECT count(*) FROM documents WHERE uploaded_by = $1) AS documents,
        (SELECT sum(size_mb)::text FROM documents WHERE uploaded_by = $1) AS documents_mb;
+
+-- name: version_of_user
+-- Arguments: $1 id of a user.
+-- Promise: how often he was changed; no row where there is none.
+SELECT coalesce((preferences ->> 'version')::bigint, 0) FROM users WHERE id = $1;
+
+-- name: owner_of_conversation
+-- Arguments: $1 id of a conversation.
+-- Promise: its user; no row where there is none.
+SELECT user_id FROM conversations WHERE id = $1;

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import Final
+from typing import Final, TypeAlias
 
+from asyncpg.pool import PoolConnectionProxy
+
+from infra.postgres.pool import Connection
 from infra.postgres.statements import parse
+
+# A connection of one's own, or one that a pool lends.
+Session: TypeAlias = Connection | PoolConnectionProxy
 
 
 def _read(file: str) -> dict[str, str]:

@@ -19,7 +19,6 @@ from redis.asyncio import Redis
 from freshline.roles import SINKS
 from infra.connect.configuration import HEARTBEAT_QUERY
 from infra.kafka.browser import LogBrowser, open_browser
-from infra.kafka.log import Partition
 from infra.postgres.pool import Connection, open_connection
 from infra.postgres.slot import SlotRecord
 from infra.redis.coherence import Coherence, watermark_field
@@ -110,16 +109,23 @@ async def _applied(
     browser: LogBrowser, coherence: Coherence, topics: Mapping[str, Sequence[str]], waiting: _Waiting
 ) -> None:
     """Wait for each group to have applied what its topics hold now."""
-    ends = await browser.ends(await browser.partitions({topic: None for read in topics.values() for topic in read}))
+    names = {topic: None for read in topics.values() for topic in read}
+    ends = await browser.ends(await browser.partitions(names))
+    ids = await browser.topic_ids(names)
     for group, read in topics.items():
-        wanted = {partition: end for partition, end in ends.items() if partition.topic in read}
-        while behind := await _behind(coherence, group, wanted):
+        wanted = {
+            watermark_field(group, f"{partition.topic}@{ids[partition.topic]}", partition.partition): end
+            for partition, end in ends.items()
+            if partition.topic in read
+        }
+        while behind := await _behind(coherence, wanted):
             left = sum(behind.values())
-            some = ", ".join(f"{p.topic}/{p.partition}" for p in list(behind)[:3])
+            some = ", ".join(list(behind)[:3])
             await waiting.pause(f"group {group} to apply what is in Kafka", f"{left} records of {some}")
 
 
-async def _behind(coherence: Coherence, group: str, wanted: dict[Partition, int]) -> dict[Partition, int]:
+async def _behind(coherence: Coherence, wanted: Mapping[str, int]) -> dict[str, int]:
+    """How many records are not applied yet, by watermark."""
     watermarks = (await coherence.state()).watermarks
-    lag = {p: end - watermarks.get(watermark_field(group, p.topic, p.partition), 0) for p, end in wanted.items()}
-    return {partition: records for partition, records in lag.items() if records > 0}
+    lag = {field: end - watermarks.get(field, 0) for field, end in wanted.items()}
+    return {field: records for field, records in lag.items() if records > 0}

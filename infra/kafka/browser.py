@@ -9,6 +9,7 @@ from typing import Any, Final
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from infra.kafka.log import Partition, Record, kafka_errors
+from infra.kafka.topic_ids import topic_ids
 from infra.kafka.topics import open_topics
 from schemas.errors import FreshlineError
 
@@ -49,6 +50,16 @@ class LogBrowser:
         """
         with kafka_errors():
             return dict(await self._consumer.end_offsets(list(partitions)))
+
+    async def topic_ids(self, topics: Iterable[str]) -> dict[str, str]:
+        """The id of each of these topics: one that was made anew has another.
+
+        Raises:
+            StoreUnavailableError: Kafka does not answer.
+        """
+        with kafka_errors():
+            # The driver has no public way to send a request of its own kind.
+            return await topic_ids(self._consumer._client, topics)  # noqa: SLF001
 
     async def read(self, topic: str) -> AsyncIterator[Record]:
         """Every record that the topic holds now, partition by partition in no order, each in the order of offsets.
