@@ -255,8 +255,12 @@ class _Work:
         await self.connect.delete_offsets(self.name)
 
     async def complaint(self) -> str:
-        status = await self.connect.status(self.name)
-        return (status.reason or status.state) if status is not None else "there is no such connector"
+        situation = await self.look()
+        if situation.status is None:
+            return "there is no such connector"
+        if situation.in_snapshot and not situation.status.failed:
+            return "it is still in its first snapshot of the tables, which goes on"
+        return situation.status.reason or f"its state is {situation.status.state}"
 
     async def wait_for(
         self, condition: Callable[[Situation], bool], timeout_s: float, *, tolerate_failure: bool = False

@@ -49,6 +49,11 @@ class Situation(msgspec.Struct, frozen=True):
         return self.status is not None and self.status.state == STOPPED and not self.status.tasks
 
     @property
+    def in_snapshot(self) -> bool:
+        """Whether Debezium has begun and not finished its first snapshot."""
+        return bool(self.offsets) and not self.past_snapshot
+
+    @property
     def streaming(self) -> bool:
         """Whether changes arrive, and would after a crash at any time."""
         return (
