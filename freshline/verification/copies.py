@@ -18,6 +18,7 @@ from schemas.entry import PLACEHOLDER, VALUE, Header, unpack
 from schemas.errors import PatternError
 
 _SCAN_COUNT: Final = 2_000
+_LOOKS_AT_ONCE: Final = 8
 
 OTHER_LAYOUT: Final = "other layout"
 OTHER_EPOCH: Final = "earlier epoch"
@@ -118,6 +119,7 @@ class RedisCopies:
         self._redis = redis
         self._coherence = coherence
         self._catalog = catalog
+        self._turn = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     async def keys(self) -> AsyncIterator[list[str]]:
         """The names of all entries, in pages; one may come twice."""
@@ -174,7 +176,8 @@ class RedisCopies:
         return [copies[key] for key in keys]
 
     async def _look_query(self, key: str, header: Header) -> Found | None:
-        return await self._coherence.look_query(key, [tag for tag, _ in header.tags], fmt=header.format)
+        async with self._turn:
+            return await self._coherence.look_query(key, [tag for tag, _ in header.tags], fmt=header.format)
 
     async def _why(self, key: str, fmt: str) -> str:
         """Why a value is not served."""

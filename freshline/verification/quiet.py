@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Final
 
@@ -17,11 +17,12 @@ import asyncpg
 from redis.asyncio import Redis
 
 from freshline.roles import SINKS
+from freshline.verification.distance import Distance
 from infra.connect.configuration import HEARTBEAT_QUERY
-from infra.kafka.browser import LogBrowser, open_browser
+from infra.kafka.browser import open_browser
 from infra.postgres.pool import Connection, open_connection
 from infra.postgres.slot import SlotRecord
-from infra.redis.coherence import Coherence, watermark_field
+from infra.redis.coherence import Coherence
 from infra.settings import Settings
 from schemas.catalog import Catalog
 from schemas.errors import FreshlineError
@@ -63,9 +64,9 @@ async def wait_until_quiet(
         Redis.from_url(**settings.redis.client_arguments()) as redis,
     ):
         await _confirmed(connection, settings.postgres.slot, waiting)
-        coherence = Coherence(redis, settings.namespace)
-        topics = {settings.group(role): SINKS[role](catalog, settings).topics for role in roles}
-        await _applied(browser, coherence, topics, waiting)
+        distance = Distance(browser, Coherence(redis, settings.namespace), settings, catalog, roles)
+        await distance.open()
+        await _applied(distance, waiting)
 
 
 class _Waiting:
@@ -105,27 +106,10 @@ async def _confirmed(connection: Connection, slot: str, waiting: _Waiting) -> No
         await waiting.pause(f"Debezium to confirm {format_lsn(target)}", detail)
 
 
-async def _applied(
-    browser: LogBrowser, coherence: Coherence, topics: Mapping[str, Sequence[str]], waiting: _Waiting
-) -> None:
+async def _applied(distance: Distance, waiting: _Waiting) -> None:
     """Wait for each group to have applied what its topics hold now."""
-    names = {topic: None for read in topics.values() for topic in read}
-    ends = await browser.ends(await browser.partitions(names))
-    ids = await browser.topic_ids(names)
-    for group, read in topics.items():
-        wanted = {
-            watermark_field(group, f"{partition.topic}@{ids[partition.topic]}", partition.partition): end
-            for partition, end in ends.items()
-            if partition.topic in read
-        }
-        while behind := await _behind(coherence, wanted):
-            left = sum(behind.values())
-            some = ", ".join(list(behind)[:3])
-            await waiting.pause(f"group {group} to apply what is in Kafka", f"{left} records of {some}")
-
-
-async def _behind(coherence: Coherence, wanted: Mapping[str, int]) -> dict[str, int]:
-    """How many records are not applied yet, by watermark."""
-    watermarks = (await coherence.state()).watermarks
-    lag = {field: end - watermarks.get(field, 0) for field, end in wanted.items()}
-    return {field: records for field, records in lag.items() if records > 0}
+    ends = await distance.ends()
+    while behind := {group: lag for group, lag in (await distance.behind(ends)).items() if lag}:
+        group, lag = next(iter(behind.items()))
+        detail = f"{sum(lag.values())} records of {', '.join(list(lag)[:3])}"
+        await waiting.pause(f"group {group} to apply what is in Kafka", detail)

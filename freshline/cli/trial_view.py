@@ -1,0 +1,124 @@
+"""How a trial is shown: a picture that is drawn over and over on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from freshline.cli.stack_view import download_bars
+from freshline.trial.trial import Outcome
+from freshline.trial.watch import TIERS, Figures
+from infra.local.progress import Progress
+
+_PLAIN_EVERY_S: Final = 5.0
+
+
+class PlainView:
+    """One line for each step, and one every few seconds of the load."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._due = 0.0
+
+    def tell(self, text: str) -> None:
+        """What is being done now."""
+        self._console.print(text, highlight=False)
+
+    def show(self, figures: Figures) -> None:
+        """The figures, now and then."""
+        if time.monotonic() >= self._due:
+            self._due = time.monotonic() + _PLAIN_EVERY_S
+            self._console.print("  ".join(f"{name} {text}" for name, text in _rows(figures)), highlight=False)
+
+    @contextmanager
+    def downloads(self) -> Iterator[Progress]:
+        """One line for each file."""
+
+        @contextmanager
+        def show(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
+            self.tell(f"downloading {what} ({total_bytes / 1e6:.0f} MB)")
+            yield lambda _: None
+
+        yield show
+
+    def close(self) -> None:
+        """Nothing is left on the terminal."""
+
+
+class LiveView:
+    """The figures in one place, drawn anew twice a second."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+
+    def tell(self, text: str) -> None:
+        """What is being done now."""
+        self.close()
+        self._console.print(f"[dim]{text}[/]", highlight=False)
+
+    def show(self, figures: Figures) -> None:
+        """The figures of this moment."""
+        table = Table(box=None, show_header=False, pad_edge=False)
+        table.add_column(style="bold")
+        table.add_column()
+        for row in _rows(figures):
+            table.add_row(*row)
+        if self._live is None:
+            self._live = Live(console=self._console, transient=True)
+            self._live.start()
+        self._live.update(table, refresh=True)
+
+    def downloads(self) -> AbstractContextManager[Progress]:
+        """Draws bars."""
+        return download_bars(self._console)
+
+    def close(self) -> None:
+        """Take the picture away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
+    yield "elapsed", f"{figures.elapsed_s:.0f} s"
+    yield "changes", f"{figures.rows:,} ({figures.rows_per_s:,.0f}/s)"
+    yield "events", f"{figures.events_per_s:,.0f}/s"
+    yield "freshness", f"p50 {_ms(figures.p50_s)} p99 {_ms(figures.p99_s)}"
+    yield "reads", f"{figures.reads:,} ({figures.reads_per_s:,.0f}/s)"
+    yield "answered by", _shares(figures.hits)
+    yield "lag", ", ".join(f"{group.rpartition('.')[2]} {records}" for group, records in figures.lag.items())
+    errors = {"dead letters": figures.dead_letters, "store away": figures.away, "reads too old": figures.violations}
+    yield "errors", ", ".join(f"{name} {count}" for name, count in errors.items() if count) or "none"
+
+
+def summary(outcome: Outcome) -> Iterator[str]:
+    """What came of a trial, but for the verification."""
+    counts = outcome.counts
+    kinds = ", ".join(f"{name} {count:,}" for name, count in counts.transactions.most_common())
+    yield f"[bold]changes[/] {counts.rows:,} rows in {counts.transactions.total():,} transactions ({kinds})"
+    reads = ", ".join(f"{name} {count:,}" for name, count in counts.reads.most_common())
+    yield f"[bold]reads[/] {counts.reads.total():,} ({reads})"
+    yield f"[bold]answered by[/] {_shares(outcome.hits)}"
+    yield f"[bold]freshness[/] p50 {_ms(outcome.p50_s)}, p99 {_ms(outcome.p99_s)}, from commit to readable in Redis"
+    if outcome.first_event_after_s is not None:
+        yield f"[bold]first event applied[/] after {outcome.first_event_after_s:.1f} s"
+    if counts.away:
+        yield f"[bold]a store was away[/] for {counts.away} changes or reads"
+    for violation in counts.violations[:10]:
+        yield f"[bold red]read too old[/] {violation.key}: {violation.what}"
+
+
+def _shares(hits: Mapping[str, int]) -> str:
+    total = sum(hits.values())
+    return ", ".join(f"{tier} {hits[tier] / total:.0%}" for tier in TIERS) if total else "nothing yet"
+
+
+def _ms(seconds: float | None) -> str:
+    return "-" if seconds is None else f"{seconds * 1000:.1f} ms"

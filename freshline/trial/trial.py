@@ -1,0 +1,211 @@
+"""The order of a trial. What is shown of it, and how, is decided by whoever starts it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, AsyncExitStack, asynccontextmanager, suppress
+from typing import Final, Protocol
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from redis.asyncio import Redis
+
+from freshline.catalogs import load_catalog
+from freshline.opening import open as open_cache
+from freshline.reference.load import Counts, Load, Plan
+from freshline.reference.queries import DERIVATIONS
+from freshline.reference.reads import CachedReads
+from freshline.roles import SINKS
+from freshline.source.connector import apply_connector
+from freshline.source.database import prepare_database
+from freshline.source.topics import apply_topics
+from freshline.trial.freshness import Freshness, quantile
+from freshline.trial.watch import Figures, Watch
+from freshline.trial.workers import start_workers
+from freshline.verification.distance import Distance
+from freshline.verification.quiet import wait_until_quiet
+from freshline.verification.report import Report
+from freshline.verification.verify import open_verification
+from infra.configuration import load_settings
+from infra.kafka.browser import open_browser
+from infra.local.progress import Progress
+from infra.local.stack import LocalStack
+from infra.local.state import StateFile
+from infra.postgres.migrate import migrate
+from infra.postgres.pool import open_pool
+from infra.redis.coherence import Coherence
+from infra.settings import Settings
+from schemas.catalog import Catalog
+from schemas.errors import SettingsError
+
+QUIET_TIMEOUT_S: Final = 120.0
+_FIGURES_EVERY_S: Final = 0.5
+
+
+class View(Protocol):
+    """What a trial is shown on."""
+
+    def tell(self, text: str) -> None:
+        """What is being done now."""
+        ...
+
+    def show(self, figures: Figures) -> None:
+        """The figures of this moment."""
+        ...
+
+    def downloads(self) -> AbstractContextManager[Progress]:
+        """Shows downloads during the block."""
+        ...
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What came of it.
+
+    Attributes:
+        counts: what the load did.
+        hits: reads answered, by tier.
+        p50_s: freshness over the whole trial, in seconds; None where no row was new.
+        p99_s: likewise.
+        first_event_after_s: from the start of the command to the first event of this trial applied.
+        report: of the verification.
+    """
+
+    counts: Counts
+    hits: Mapping[str, int]
+    p50_s: float | None
+    p99_s: float | None
+    first_event_after_s: float | None
+    report: Report
+
+    @property
+    def is_good(self) -> bool:
+        """Whether no copy is wrong and no read was too old."""
+        return not self.report.wrong and not self.counts.violations
+
+
+class Trial:
+    """One trial."""
+
+    def __init__(self, plan: Plan, view: View, *, keep: bool, began_at: float) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            plan: of the load.
+            view: what it is shown on.
+            keep: leave the stack running at the end.
+            began_at: when the command began, by the monotonic clock.
+        """
+        self._plan = plan
+        self._view = view
+        self._keep = keep
+        self._began_at = began_at
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End the load; what follows it is still done."""
+        self._stopping.set()
+
+    async def run(self) -> Outcome:
+        """The whole trial.
+
+        Raises:
+            FreshlineError: something could not be started, or ended by itself.
+        """
+        async with self._stack() as settings:
+            catalog = load_catalog(settings.catalog)
+            await self._prepare(settings, catalog)
+            return await self._with_workers(settings, catalog)
+
+    @asynccontextmanager
+    async def _stack(self) -> AsyncIterator[Settings]:
+        stack = LocalStack(load_settings().local)
+        ran_before = all(service.state == "running" for service in await stack.status())
+        self._view.tell("starting Postgres, Valkey, Kafka and Connect")
+        try:
+            with self._view.downloads() as progress:
+                await LocalStack(load_settings().local, progress).start()
+            settings = load_settings()
+            endpoints = StateFile(stack.settings.state_file).read().endpoints
+            if settings.postgres.port != endpoints["postgres"]["port"]:
+                raise SettingsError(
+                    "A trial changes rows of every table as it likes, and the settings name servers of your own. Take "
+                    "their addresses out of the environment and the file that FRESHLINE_CONFIG names; or drive them on "
+                    "purpose, with `freshline load`."
+                )
+            yield settings
+        finally:
+            if not self._keep and not ran_before:
+                self._view.tell("stopping the stack")
+                await stack.stop()
+
+    async def _prepare(self, settings: Settings, catalog: Catalog) -> None:
+        self._view.tell("preparing the database")
+        await migrate(settings.postgres.connect_arguments())
+        await prepare_database(settings.postgres, catalog)
+        self._view.tell("making the topics")
+        await apply_topics(settings, catalog)
+        self._view.tell("registering the connector")
+        await apply_connector(settings, catalog)
+
+    async def _with_workers(self, settings: Settings, catalog: Catalog) -> Outcome:
+        self._view.tell("starting the workers")
+        async with AsyncExitStack() as opened:
+            workers = await opened.enter_async_context(start_workers(tuple(SINKS), settings.local.folder.absolute()))
+            registry = CollectorRegistry()
+            cache = await opened.enter_async_context(open_cache(settings, catalog, registry=registry))
+            arguments = settings.postgres.connect_arguments()
+            pool = await opened.enter_async_context(
+                open_pool(arguments, application="voiceassist", max_size=self._plan.writers + 1)
+            )
+            redis = await opened.enter_async_context(Redis.from_url(**settings.redis.client_arguments()))
+            browser = await opened.enter_async_context(open_browser(settings.kafka.client_arguments()))
+            coherence = Coherence(redis, settings.namespace)
+            freshness = Freshness(redis, coherence)
+            listening = asyncio.create_task(freshness.listen())
+            opened.callback(listening.cancel)
+            distance = Distance(browser, coherence, settings, catalog, tuple(SINKS))
+            await distance.open()
+            load = Load(
+                self._plan,
+                pool,
+                CachedReads(cache),
+                on_commit=lambda changed: freshness.committed(changed.inserted),
+            )
+            watch = Watch(load, freshness, workers, distance, registry)
+            await self._drive(load, watch)
+            self._view.tell("waiting until everything is applied")
+            await wait_until_quiet(settings, catalog, timeout_s=QUIET_TIMEOUT_S, tell=self._tell_waiting)
+            workers.check()
+            self._view.tell("comparing every copy with the database")
+            async with open_verification(
+                settings, catalog, derivations=DERIVATIONS, memories={"of this process": cache.l1}
+            ) as verification:
+                report = await verification.run()
+            first_at = freshness.first_at
+            return Outcome(
+                counts=load.counts,
+                hits=watch.hits(),
+                p50_s=quantile(freshness.all, 0.50),
+                p99_s=quantile(freshness.all, 0.99),
+                first_event_after_s=None if first_at is None else first_at - self._began_at,
+                report=report,
+            )
+
+    async def _drive(self, load: Load, watch: Watch) -> None:
+        """Run the load until its end or until told to stop, and show it meanwhile."""
+        self._view.tell("driving the reference application")
+        running = asyncio.create_task(load.run())
+        stop = asyncio.create_task(self._stopping.wait())
+        try:
+            while not running.done() and not stop.done():
+                self._view.show(await watch.figures())
+                await asyncio.wait({running, stop}, timeout=_FIGURES_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stop.cancel()
+            load.stop()
+            with suppress(asyncio.CancelledError):
+                await running
+
+    def _tell_waiting(self, what: str) -> None:
+        self._view.tell(f"waiting for {what}")
