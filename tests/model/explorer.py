@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from random import Random
 from typing import NamedTuple
 
-from tests.model import rules, workers
+from tests.model import workers
 from tests.model.names import ALL_RULES, LeftOut
-from tests.model.rules import Entry, find
 from tests.model.steps import note_written, steps
+from tests.model.store import Entry, covers, find, header_of, live, query_live, table_floor
 from tests.model.world import (
     FLUSHED,
     TABLE,
     WRITTEN,
+    Copy,
     State,
     World,
     field_of,
@@ -54,6 +56,26 @@ def explore(world: World, left_out: LeftOut = ALL_RULES, *, limit: int = 2_000_0
     return Result(len(origin))
 
 
+def walk(world: World, left_out: LeftOut = ALL_RULES, *, seed: int, walks: int) -> Result:
+    """Random ways through a world that is too large to exhaust: each goes on until nothing more can happen."""
+    random = Random(seed)
+    visited: set[int] = set()
+    for _ in range(walks):
+        state = first_state(world)
+        trace = []
+        while choices := list(steps(world, state, left_out)):
+            label, after = random.choice(choices)
+            trace.append(label)
+            if world.ticks:
+                after = after._replace(written=note_written(state, after))
+            broken, seen = judge(world, after, left_out)
+            state = after._replace(seen=seen)
+            visited.add(hash(state))
+            if broken:
+                return Result(len(visited), broken, tuple(trace), complete=False)
+    return Result(len(visited), complete=False)
+
+
 def _trace(origin: dict[State, tuple[State, str] | None], state: State) -> tuple[str, ...]:
     labels = []
     while (step := origin[state]) is not None:
@@ -65,12 +87,12 @@ def _trace(origin: dict[State, tuple[State, str] | None], state: State) -> tuple
 def judge(world: World, state: State, left_out: LeftOut) -> tuple[str, tuple[int, ...]]:
     """The promise that this state breaks, if any, and what anyone may have been given by now."""
     store = state.store
-    floor = rules.table_floor(store, TABLE)
+    floor = table_floor(store, TABLE)
     quiet = _is_quiet(world, state, left_out)
     seen = state.seen
     for row, spec in enumerate(world.rows):
-        entry = rules.header_of(store, spec.key, left_out)
-        if entry is None or not rules.live(entry, floor, left_out) or not isinstance(entry.body, int):
+        entry = header_of(store, spec.key, left_out)
+        if entry is None or not live(entry, floor, left_out) or not isinstance(entry.body, int):
             continue
         version = entry.body
         if version < seen[row]:
@@ -79,7 +101,7 @@ def judge(world: World, state: State, left_out: LeftOut) -> tuple[str, tuple[int
             return f"a hit on {spec.key} gives version {version} although the event of {applied} was applied", seen
         if quiet and version != (now := visible_version(world, state, row)[0]):
             return f"at quiet {spec.key} has version {version}, the database {now}", seen
-        if broken := _breaks_token(world, state, row, entry, left_out):
+        if broken := _breaks_token(state, row, entry, left_out):
             return broken, seen
         if version > seen[row]:
             seen = (*seen[:row], version, *seen[row + 1 :])
@@ -110,9 +132,9 @@ def _applied(world: World, state: State, row: int) -> int:
     return newest if state.store.identity == state.identity else 0
 
 
-def _breaks_token(world: World, state: State, row: int, entry: Entry, left_out: LeftOut) -> str:
+def _breaks_token(state: State, row: int, entry: Entry, left_out: LeftOut) -> str:
     for number, token in enumerate(state.tokens):
-        if token is None or not rules.covers(entry, token, left_out):
+        if token is None or not covers(entry, token, left_out):
             continue
         own = max((v.lsn for v in state.versions if v.transaction == number and v.row in {row, -1}), default=0)
         if isinstance(entry.body, int) and entry.body < own:
@@ -135,8 +157,8 @@ def _stale_part(world: World, state: State, query_rows: tuple[int, ...], tags: s
 def _judge_queries(world: World, state: State, left_out: LeftOut) -> str:
     store = state.store
     for query in {spec.query for spec in world.readers if spec.query is not None}:
-        entry = rules.header_of(store, query.key, left_out)
-        if entry is None or entry.kind != "v" or not rules.query_live(store, entry, query.tags):
+        entry = header_of(store, query.key, left_out)
+        if entry is None or entry.kind != "v" or not query_live(store, entry, query.tags):
             continue
         if stale := _stale_part(world, state, query.rows, set(query.tags), entry.body):
             return f"a hit on the query {stale}"
@@ -152,26 +174,28 @@ def _judge_queries(world: World, state: State, left_out: LeftOut) -> str:
 
 def _judge_memory(world: World, state: State, left_out: LeftOut) -> str:
     memory = state.memory
-    if not memory.subscription or not memory.copies:
+    if not memory.subscription:
         return ""
-    quiet = _is_quiet(world, state, left_out)
     for key, copy in memory.copies:
         if any(epoch != memory.epoch or set(names) & set(copy.names) for epoch, names in memory.queue):
             continue
-        for row, spec in enumerate(world.rows):
-            if spec.key != key or not isinstance(copy.body, int):
-                continue
-            if copy.body < (applied := _applied(world, state, row)):
-                return f"a process remembers version {copy.body} although it was told of the event of {applied}"
-            if quiet and copy.body != visible_version(world, state, row)[0]:
-                return f"at quiet a process remembers version {copy.body}"
-            if broken := _breaks_token(
-                world, state, row, Entry("v", "", copy.lsn, 0, (0, ()), copy.completed, body=copy.body), left_out
-            ):
-                return f"{broken} from a process's memory"
-        for query in {reader.query for reader in world.readers if reader.query is not None}:
-            if query.key == key and (
-                stale := _stale_part(world, state, query.rows, set(query.tags), copy.body)
-            ):
-                return f"a process remembers a query that {stale}"
+        if broken := _judge_copy(world, state, key, copy, left_out):
+            return f"a process {broken}"
+    return ""
+
+
+def _judge_copy(world: World, state: State, key: str, copy: Copy, left_out: LeftOut) -> str:
+    for row, spec in enumerate(world.rows):
+        if spec.key != key or not isinstance(copy.body, int):
+            continue
+        if copy.body < (applied := _applied(world, state, row)):
+            return f"remembers version {copy.body} although it was told of the event of {applied}"
+        if _is_quiet(world, state, left_out) and copy.body != visible_version(world, state, row)[0]:
+            return f"at quiet remembers version {copy.body}"
+        entry = Entry("v", "", copy.lsn, completed=copy.completed, body=copy.body)
+        if broken := _breaks_token(state, row, entry, left_out):
+            return f"remembers what is too old: {broken}"
+    for query in {reader.query for reader in world.readers if reader.query is not None}:
+        if query.key == key and (stale := _stale_part(world, state, query.rows, set(query.tags), copy.body)):
+            return f"remembers a query that {stale}"
     return ""

@@ -13,7 +13,7 @@ from schemas.entry import LAYOUT, Header, Kind, Origin, pack
 from schemas.wal import Snapshot
 from tests.model import rules
 from tests.model.real_scripts import ENTRIES, TAGS, Call, Command
-from tests.model.rules import Batch, Entry, Outcome, Store, drop, find, put
+from tests.model.store import Batch, Effect, Entry, Outcome, Store, drop, find, put
 
 _TABLES: Final = ("t1", "t2")
 _TABLE_OF: Final = {"r": "t1", "s": "t2"}
@@ -72,14 +72,14 @@ class Interleaving:
         self._count += 1
         return f"{self._count}"
 
-    def _add(self, label: str, command: Command, outcome: Outcome) -> None:
+    def _add(self, label: tuple[Any, ...], command: Command, outcome: Outcome) -> None:
         self.calls.append(Call(label, command, outcome))
         self._store = outcome.store
 
-    def _script(self, name: str, keys: Sequence[str], arguments: Sequence[Any], outcome: Outcome, label: str) -> None:
+    def _script(self, name: str, keys: Sequence[str], arguments: Sequence[Any], outcome: Outcome, *label: Any) -> None:
         full = [f"{self._namespace}:{key}" for key in keys]
         texts = [argument if isinstance(argument, bytes) else str(argument) for argument in arguments]
-        self._add(f"{name} {label}", ("EVALSHA", self._digests[name], str(len(keys)), *full, *texts), outcome)
+        self._add((name, *label), ("EVALSHA", self._digests[name], str(len(keys)), *full, *texts), outcome)
 
     def _snapshot(self) -> tuple[int, tuple[int, ...]]:
         xmax = self._random.randint(1, _XIDS)
@@ -115,9 +115,9 @@ class Interleaving:
             [effect for _, effect in pairs],
         )
         outcome = rules.apply(self._store, batch, too_late=not young)
-        self._script("apply", ["state"], [_pack(sent)], outcome, f"{batch}, {'young' if young else 'old'}")
+        self._script("apply", ["state"], [_pack(sent)], outcome, batch, "young" if young else "old")
 
-    def _effect(self, epoch: str) -> tuple[rules.Effect, real.Effect]:
+    def _effect(self, epoch: str) -> tuple[Effect, real.Effect]:
         random = self._random
         what = random.choice("vvvvvaaxxtgn")
         if what == "t":
@@ -150,11 +150,9 @@ class Interleaving:
         floor = random.choice((0, 0, 0, 2, 4, 1 << 52))
         identity = random.choice(("log", "log", "log", "another log"))
         marks = [(field, random.randint(0, 2)) for field in _FIELDS if random.random() < 0.7]
-        outcome = rules.epoch(
-            self._store, expected=expected, new=new, floor=floor, identity=identity, watermarks=marks
-        )
+        outcome = rules.epoch(self._store, expected=expected, new=new, floor=floor, identity=identity, watermarks=marks)
         request = _pack((self._namespace, expected, new, floor, identity, marks))
-        self._script("epoch", ["state"], [request], outcome, f"{expected} {new} {floor} {identity} {marks}")
+        self._script("epoch", ["state"], [request], outcome, expected, new, floor, identity, marks)
 
     # Readers.
 
@@ -166,7 +164,7 @@ class Interleaving:
         if outcome.reply == ("lease",):
             self._tokens[key] = token
         arguments = [_TABLE_OF[key], fmt, token, _LEASE_MS, *write]
-        self._script("lease", [key, "state"], arguments, outcome, f"{key} {token} {fmt} {write}")
+        self._script("lease", [key, "state"], arguments, outcome, key, token, fmt, write)
 
     def _fill(self) -> None:
         random = self._random
@@ -187,7 +185,7 @@ class Interleaving:
             format="f",
         )
         arguments = [_TABLE_OF[key], token, kind, "f", _pack(Snapshot(*snapshot)), completed, _TTL_MS, body]
-        self._script("fill", [key, "state"], arguments, outcome, f"{key} {token} {kind} {snapshot}")
+        self._script("fill", [key, "state"], arguments, outcome, key, token, kind, snapshot)
 
     def _witness(self) -> None:
         random = self._random
@@ -207,7 +205,7 @@ class Interleaving:
         )
         packed = _pack(Snapshot(*snapshot))
         arguments = [_TABLE_OF[key], kind, "f", packed, completed, _TTL_MS, _FLOOR_TTL_MS, body]
-        self._script("witness", [key, "state"], arguments, outcome, f"{key} {kind} {snapshot}")
+        self._script("witness", [key, "state"], arguments, outcome, key, kind, snapshot)
 
     def _query_lease(self) -> None:
         random = self._random
@@ -222,7 +220,7 @@ class Interleaving:
             self._tokens["q"], self._generations = token, outcome.reply[1:]
         keys = ["q", "state", *(f"tag:{tag}" for tag in tags)]
         arguments = [fmt, token, _LEASE_MS, _TTL_MS, write, *fresh, *tags]
-        self._script("query_lease", keys, arguments, outcome, f"{tags} {token} {fresh} {fmt} {write}")
+        self._script("query_lease", keys, arguments, outcome, tags, token, fresh, fmt, write)
 
     def _query_fill(self) -> None:
         random = self._random
@@ -242,7 +240,7 @@ class Interleaving:
         )
         keys = ["q", "state", *(f"tag:{tag}" for tag in tags)]
         arguments = [token, "f", completed, _TTL_MS, b"result", *generations, *tags]
-        self._script("query_fill", keys, arguments, outcome, f"{tags} {token} {generations} {completed}")
+        self._script("query_fill", keys, arguments, outcome, tags, token, generations, completed)
 
     # Writers.
 
@@ -252,12 +250,9 @@ class Interleaving:
         keys = [(key, _TABLE_OF[key]) for key in _ROWS if random.random() < 0.7]
         tags = [tag for tag in TAGS if random.random() < 0.3]
         tables = [table for table in _TABLES if random.random() < 0.15]
-        outcome = rules.invalidate(
-            self._store, lsn=lsn, completed=completed, keys=keys, tags=tags, tables=tables
-        )
+        outcome = rules.invalidate(self._store, lsn=lsn, completed=completed, keys=keys, tags=tags, tables=tables)
         request = _pack((self._namespace, lsn, completed, _FLOOR_TTL_MS, keys, tags, tables))
-        label = f"{lsn} {completed} {keys} {tags} {tables}"
-        self._script("invalidate", ["state"], [request], outcome, label)
+        self._script("invalidate", ["state"], [request], outcome, lsn, completed, keys, tags, tables)
 
     # What happens by itself.
 
@@ -267,16 +262,14 @@ class Interleaving:
             return
         place, name = self._random.choice(names)
         after = self._store._replace(entries=drop(self._store.entries, name), tags=drop(self._store.tags, name))
-        self._add(f"{name} is evicted", ("DEL", f"{self._namespace}:{place}"), Outcome(after, (1,)))
+        self._add((name, "is evicted"), ("DEL", f"{self._namespace}:{place}"), Outcome(after, (1,)))
 
     def _run_out(self) -> None:
-        leased = [
-            key for key, entry in self._store.entries if entry.leased and entry.epoch == self._store.epoch
-        ]
+        leased = [key for key, entry in self._store.entries if entry.leased and entry.epoch == self._store.epoch]
         if not leased:
             return
         key = self._random.choice(leased)
         entries = self._store.entries
         out = next(entry for name, entry in entries if name == key)._replace(leased=False)
         after = self._store._replace(entries=put(entries, key, out))
-        self._script("run_out", [key, "state"], [], Outcome(after, (1,)), f"the lease of {key} runs out")
+        self._script("run_out", [key, "state"], [], Outcome(after, (1,)), key)

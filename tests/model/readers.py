@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from tests.model import rules
 from tests.model.names import LeftOut
-from tests.model.rules import Notice, find, put
+from tests.model.store import NO_TOKEN, Notice, Store, find, put
 from tests.model.world import (
     FAMILY,
     TABLE,
@@ -25,19 +26,70 @@ Step = tuple[str, State]
 EVERYTHING = "*"
 
 
+class Turn(NamedTuple):
+    """The turn of one reader."""
+
+    world: World
+    state: State
+    number: int
+    left_out: LeftOut
+
+    @property
+    def spec(self) -> ReaderSpec:
+        """What the reader is."""
+        return self.world.readers[self.number]
+
+    @property
+    def reader(self) -> Reader:
+        """Where it stands."""
+        return self.state.readers[self.number]
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"reader {chr(65 + self.number)}"
+
+    @property
+    def key(self) -> str:
+        """The key that it reads."""
+        return self.spec.query.key if self.spec.query is not None else self.world.rows[self.spec.row].key
+
+    @property
+    def token(self) -> str:
+        """The token of its lease: each reader takes one lease at most."""
+        return "counted" if "random-tokens" in self.left_out else f"lease{self.number}"
+
+    @property
+    def write(self) -> tuple[int, int]:
+        """The write's token that it presents."""
+        return (self.state.tokens[self.spec.token_of] if self.spec.token_of >= 0 else None) or NO_TOKEN
+
+    @property
+    def finished(self) -> Reader:
+        """Where it stands once it has returned."""
+        return self.reader._replace(step="keep") if self.spec.remembers else Reader(step="done")
+
+    def after(self, reader: Reader, store: Store | None = None) -> State:
+        """The state with the reader changed, and what lies in Redis."""
+        readers = (*self.state.readers[: self.number], reader, *self.state.readers[self.number + 1 :])
+        return self.state._replace(readers=readers, store=self.state.store if store is None else store)
+
+
 def steps(world: World, state: State, left_out: LeftOut) -> Iterator[Step]:
     """What readers and the process's memory may do next."""
     for number, spec in enumerate(world.readers):
         reader = state.readers[number]
-        if reader.step == "done":
+        if reader.step == "done" or (reader.step == "idle" and not _may_start(world, state, number)):
             continue
-        if reader.step == "idle" and not _may_start(world, state, number):
-            continue
-        name = f"reader {chr(65 + number)}"
-        if spec.query is None:
-            yield from _row_steps(world, state, number, name, left_out)
+        turn = Turn(world, state, number, left_out)
+        if "position-before-read" in left_out and reader.step == "act" and reader.heard:
+            turn = turn._replace(state=turn.after(reader._replace(heard=frozenset())))
+        if reader.step == "keep":
+            yield f"{turn.name}'s process decides on its copy", _keep(turn)
+        elif spec.query is None:
+            yield from _row_steps(turn)
         else:
-            yield from _query_steps(world, state, number, name, spec.query, left_out)
+            yield from _query_steps(turn, spec.query)
     if state.memory.queue:
         yield "a notice arrives", _deliver(state)
 
@@ -47,211 +99,176 @@ def _may_start(world: World, state: State, number: int) -> bool:
     if spec.token_of >= 0 and state.tokens[spec.token_of] is None:
         return False
     # Readers of one kind are alike: they start in their order.
-    return not any(
-        world.readers[other] == spec and state.readers[other].step == "idle" for other in range(number)
-    )
+    return not any(world.readers[other] == spec and state.readers[other].step == "idle" for other in range(number))
 
 
-def _replace(state: State, number: int, reader: Reader) -> State:
-    return state._replace(readers=(*state.readers[:number], reader, *state.readers[number + 1 :]))
-
-
-def _token_name(number: int, left_out: LeftOut) -> str:
-    return "counted" if "random-tokens" in left_out else f"lease{number}"
-
-
-def _row_steps(world: World, state: State, number: int, name: str, left_out: LeftOut) -> Iterator[Step]:
-    spec, reader = world.readers[number], state.readers[number]
-    key = world.rows[spec.row].key
+def _row_steps(turn: Turn) -> Iterator[Step]:
+    reader, label = turn.reader, f"{turn.name} reads {turn.key} from the database"
     if reader.step == "idle":
-        noted = Reader(subscription=state.memory.subscription if spec.remembers else 0)
-        if "read-after-lease" in left_out:
-            yield f"{name} reads {key} from the database", _replace(state, number, _read(world, state, spec, noted, "ask"))
+        noted = Reader(subscription=turn.state.memory.subscription if turn.spec.remembers else 0)
+        if "read-after-lease" in turn.left_out:
+            yield label, turn.after(_read(turn, noted, "ask"))
         else:
-            yield from _ask(world, state, number, name, noted, "read", left_out)
+            yield from _ask(turn, noted, "read")
     elif reader.step == "ask":
-        yield from _ask(world, state, number, name, reader, "act", left_out)
+        yield from _ask(turn, reader, "act")
+    elif reader.step == "read" and "one-statement" in turn.left_out:
+        body, kind = visible_version(turn.world, turn.state, turn.spec.row)
+        yield label, turn.after(reader._replace(step="look", body=body, kind=kind))
     elif reader.step == "read":
-        if "one-statement" in left_out:
-            body, kind = visible_version(world, state, spec.row)
-            half = reader._replace(step="look", body=body, kind=kind)
-            yield f"{name} reads {key} from the database", _replace(state, number, half)
-        else:
-            yield f"{name} reads {key} from the database", _replace(state, number, _read(world, state, spec, reader, "act"))
+        yield label, turn.after(_read(turn, reader, "act"))
     elif reader.step == "look":
-        snapshot = snapshot_of(world, state)
+        snapshot = snapshot_of(turn.world, turn.state)
         whole = reader._replace(step="act", snapshot=snapshot, completed=order_of(snapshot))
-        yield f"{name} then asks for its snapshot", _replace(state, number, whole)
-    elif reader.step == "act":
-        if "position-before-read" in left_out and reader.heard:
-            reader = reader._replace(heard=frozenset())
-        yield from _act(world, state, number, name, reader, left_out)
-    elif reader.step == "keep":
-        yield f"{name}'s process decides on its copy", _keep(state, number, key, (key, FAMILY), left_out)
+        yield f"{turn.name} then asks for its snapshot", turn.after(whole)
+    elif reader.holds:
+        yield _fill(turn)
+    else:
+        yield _witness(turn)
 
 
-def _read(world: World, state: State, spec: ReaderSpec, reader: Reader, step: str) -> Reader:
-    snapshot = snapshot_of(world, state)
-    body, kind = visible_version(world, state, spec.row)
+def _read(turn: Turn, reader: Reader, step: str) -> Reader:
+    snapshot = snapshot_of(turn.world, turn.state)
+    body, kind = visible_version(turn.world, turn.state, turn.spec.row)
     return reader._replace(step=step, body=body, kind=kind, snapshot=snapshot, completed=order_of(snapshot))
 
 
-def _ask(
-    world: World, state: State, number: int, name: str, reader: Reader, then: str, left_out: LeftOut
-) -> Iterator[Step]:
-    spec = world.readers[number]
-    key = world.rows[spec.row].key
-    write = (state.tokens[spec.token_of] if spec.token_of >= 0 else None) or rules.NO_TOKEN
-    outcome = rules.lease(
-        state.store, key, TABLE, token=_token_name(number, left_out), write=write, left_out=left_out
-    )
+def _ask(turn: Turn, reader: Reader, then: str) -> Iterator[Step]:
+    key = turn.key
+    outcome = rules.lease(turn.state.store, key, TABLE, token=turn.token, write=turn.write, left_out=turn.left_out)
     what = outcome.reply[0]
-    after = state._replace(store=outcome.store)
-    if what == "hit":
+    if what != "hit":
+        label = {"lease": "takes the lease of", "held": "finds the lease held of", "unready": "finds no epoch for"}[
+            what
+        ]
+        asked = reader._replace(step=then, holds=what == "lease")
+        yield f"{turn.name} {label} {key}", turn.after(asked, outcome.store)
+    elif turn.spec.remembers:
         # Whoever may be given an entry is checked in every state; only a process that remembers makes a difference.
-        if spec.remembers:
-            entry = outcome.reply[1]
-            got = reader._replace(step="keep", body=entry.body, lsn=entry.lsn, completed=entry.completed)
-            yield f"{name} hits {key}", _replace(after, number, got)
-        return
-    asked = reader._replace(step=then, holds=what == "lease")
-    label = {"lease": "takes the lease of", "held": "finds the lease held of", "unready": "finds no epoch for"}[what]
-    yield f"{name} {label} {key}", _replace(after, number, asked)
+        entry = outcome.reply[1]
+        got = reader._replace(step="keep", body=entry.body, lsn=entry.lsn, completed=entry.completed)
+        yield f"{turn.name} hits {key}", turn.after(got)
 
 
-def _act(world: World, state: State, number: int, name: str, reader: Reader, left_out: LeftOut) -> Iterator[Step]:
-    spec = world.readers[number]
-    key = world.rows[spec.row].key
-    finished = reader._replace(step="keep") if spec.remembers else Reader(step="done")
-    if reader.holds:
-        outcome = rules.fill(
-            state.store,
-            key,
-            TABLE,
-            token=_token_name(number, left_out),
-            kind=reader.kind,
-            snapshot=reader.snapshot,
-            completed=reader.completed,
-            body=reader.body,
-            left_out=left_out,
-        )
-        after = state._replace(store=outcome.store)
-        if outcome.reply[0]:
-            yield f"{name} fills {key} with version {reader.body}", _replace(after, number, finished)
-        else:
-            yield f"{name}'s fill is refused", _replace(after, number, reader._replace(holds=False))
-        return
+def _fill(turn: Turn) -> Step:
+    reader = turn.reader
+    outcome = rules.fill(
+        turn.state.store,
+        turn.key,
+        TABLE,
+        token=turn.token,
+        kind=reader.kind,
+        snapshot=reader.snapshot,
+        completed=reader.completed,
+        body=reader.body,
+        left_out=turn.left_out,
+    )
+    if outcome.reply[0]:
+        return f"{turn.name} fills {turn.key} with version {reader.body}", turn.after(turn.finished, outcome.store)
+    return f"{turn.name}'s fill is refused", turn.after(reader._replace(holds=False))
+
+
+def _witness(turn: Turn) -> Step:
+    reader, row = turn.reader, turn.spec.row
     outcome = rules.witness(
-        state.store,
-        key,
+        turn.state.store,
+        turn.key,
         TABLE,
         kind=reader.kind,
         snapshot=reader.snapshot,
         completed=reader.completed,
         body=reader.body,
-        left_out=left_out,
+        left_out=turn.left_out,
     )
-    row = spec.row
     version = reader.body if isinstance(reader.body, int) else 0
-    seen = (*state.seen[:row], max(state.seen[row], version), *state.seen[row + 1 :])
-    after = state._replace(store=outcome.store, seen=seen)
-    yield f"{name} returns version {version} of {key} and leaves its snapshot", _replace(after, number, finished)
+    seen = turn.state.seen
+    given = (*seen[:row], max(seen[row], version), *seen[row + 1 :])
+    label = f"{turn.name} returns version {version} of {turn.key} and leaves its snapshot"
+    return label, turn.after(turn.finished, outcome.store)._replace(seen=given)
 
 
-def _query_body(world: World, state: State, query: Query) -> Hashable:
-    return tuple(visible_version(world, state, row)[0] for row in query.rows)
-
-
-def _query_steps(
-    world: World, state: State, number: int, name: str, query: Query, left_out: LeftOut
-) -> Iterator[Step]:
-    spec, reader = world.readers[number], state.readers[number]
+def _query_steps(turn: Turn, query: Query) -> Iterator[Step]:
+    reader = turn.reader
     if reader.step == "idle":
-        noted = Reader(subscription=state.memory.subscription if spec.remembers else 0)
+        noted = Reader(subscription=turn.state.memory.subscription if turn.spec.remembers else 0)
         if query.revealed:
-            learned = noted._replace(
-                step="ask", body=_query_body(world, state, query), completed=order_of(snapshot_of(world, state))
-            )
-            yield f"{name} runs the query and learns its tags", _replace(state, number, learned)
+            yield f"{turn.name} runs the query and learns its tags", turn.after(_run(turn, query, noted, "ask"))
         else:
-            yield from _ask_query(world, state, number, name, query, noted, "read", left_out)
+            yield from _ask_query(turn, query, noted, "read")
     elif reader.step == "ask":
-        then = "act" if "read-again" in left_out else "read"
-        yield from _ask_query(world, state, number, name, query, reader, then, left_out)
+        yield from _ask_query(turn, query, reader, "act" if "read-again" in turn.left_out else "read")
     elif reader.step == "read":
-        read = reader._replace(
-            step="act", body=_query_body(world, state, query), completed=order_of(snapshot_of(world, state))
-        )
-        yield f"{name} runs the query", _replace(state, number, read)
-    elif reader.step == "act":
-        if "position-before-read" in left_out and reader.heard:
-            reader = reader._replace(heard=frozenset())
-        finished = reader._replace(step="keep") if spec.remembers else Reader(step="done")
-        if not reader.holds:
-            yield f"{name} returns its result", _replace(state, number, finished)
-            return
-        generations = reader.generations
-        if "generations-first" in left_out:
-            generations = tuple(find(state.store.tags, tag) or new for tag, new in zip(query.tags, generations, strict=True))
-        outcome = rules.query_fill(
-            state.store,
-            query.key,
-            query.tags,
-            token=_token_name(number, left_out),
-            generations=generations,
-            completed=reader.completed,
-            body=reader.body,
-            left_out=left_out,
-        )
-        label = f"{name} fills the query" if outcome.reply[0] else f"{name}'s fill is refused"
-        yield label, _replace(state._replace(store=outcome.store), number, finished)
-    elif reader.step == "keep":
-        yield f"{name}'s process decides on its copy", _keep(state, number, query.key, (query.key, *query.tags), left_out)
+        yield f"{turn.name} runs the query", turn.after(_run(turn, query, reader, "act"))
+    elif reader.holds:
+        yield _fill_query(turn, query)
+    else:
+        yield f"{turn.name} returns its result", turn.after(turn.finished)
 
 
-def _ask_query(
-    world: World, state: State, number: int, name: str, query: Query, reader: Reader, then: str, left_out: LeftOut
-) -> Iterator[Step]:
-    spec = world.readers[number]
-    write = (state.tokens[spec.token_of] if spec.token_of >= 0 else None) or rules.NO_TOKEN
-    new = "1" if "random-generations" in left_out else f"g{number}"
-    outcome = rules.query_lease(
-        state.store,
+def _run(turn: Turn, query: Query, reader: Reader, step: str) -> Reader:
+    body = tuple(visible_version(turn.world, turn.state, row)[0] for row in query.rows)
+    return reader._replace(step=step, body=body, completed=order_of(snapshot_of(turn.world, turn.state)))
+
+
+def _fill_query(turn: Turn, query: Query) -> Step:
+    generations = turn.reader.generations
+    if "generations-first" in turn.left_out:
+        present = turn.state.store.tags
+        generations = tuple(find(present, tag) or new for tag, new in zip(query.tags, generations, strict=True))
+    outcome = rules.query_fill(
+        turn.state.store,
         query.key,
         query.tags,
-        token=_token_name(number, left_out),
+        token=turn.token,
+        generations=generations,
+        completed=turn.reader.completed,
+        body=turn.reader.body,
+        left_out=turn.left_out,
+    )
+    label = f"{turn.name} fills the query" if outcome.reply[0] else f"{turn.name}'s fill is refused"
+    return label, turn.after(turn.finished, outcome.store)
+
+
+def _ask_query(turn: Turn, query: Query, reader: Reader, then: str) -> Iterator[Step]:
+    new = "1" if "random-generations" in turn.left_out else f"g{turn.number}"
+    outcome = rules.query_lease(
+        turn.state.store,
+        query.key,
+        query.tags,
+        token=turn.token,
         generations=[new] * len(query.tags),
-        write_completed=write[1],
-        left_out=left_out,
+        write_completed=turn.write[1],
+        left_out=turn.left_out,
     )
     what = outcome.reply[0]
-    after = state._replace(store=outcome.store)
-    if what == "hit":
-        if spec.remembers:
-            entry = outcome.reply[1]
-            yield (
-                f"{name} hits the query",
-                _replace(after, number, reader._replace(step="keep", body=entry.body, completed=entry.completed)),
-            )
-        return
-    holds = what == "lease"
-    asked = reader._replace(step=then, holds=holds, generations=outcome.reply[1:] if holds else ())
-    label = {"lease": "takes the query's lease", "held": "finds the query's lease held", "unready": "finds no epoch"}
-    yield f"{name} {label[what]}", _replace(after, number, asked)
+    if what != "hit":
+        holds = what == "lease"
+        asked = reader._replace(step=then, holds=holds, generations=outcome.reply[1:] if holds else ())
+        label = {
+            "lease": "takes the query's lease",
+            "held": "finds the query's lease held",
+            "unready": "finds no epoch",
+        }
+        yield f"{turn.name} {label[what]}", turn.after(asked, outcome.store)
+    elif turn.spec.remembers:
+        entry = outcome.reply[1]
+        got = reader._replace(step="keep", body=entry.body, completed=entry.completed)
+        yield f"{turn.name} hits the query", turn.after(got)
 
 
 # The process's memory.
 
 
-def _keep(state: State, number: int, key: str, names: tuple[str, ...], left_out: LeftOut) -> State:
-    reader, memory = state.readers[number], state.memory
-    done = _replace(state, number, Reader(step="done"))
-    same = reader.subscription == memory.subscription or "same-subscription" in left_out
-    listened = {key} if "ring" in left_out else set(names)
+def _keep(turn: Turn) -> State:
+    reader, memory, query = turn.reader, turn.state.memory, turn.spec.query
+    names = (turn.key, FAMILY) if query is None else (query.key, *query.tags)
+    done = turn.after(Reader(step="done"))
+    same = reader.subscription == memory.subscription or "same-subscription" in turn.left_out
+    listened = {turn.key} if "ring" in turn.left_out else set(names)
     if not memory.subscription or not same or reader.heard & (listened | {EVERYTHING}):
         return done
     copy = Copy(reader.body, reader.lsn, reader.completed, names)
-    return done._replace(memory=memory._replace(copies=put(memory.copies, key, copy)))
+    return done._replace(memory=memory._replace(copies=put(memory.copies, turn.key, copy)))
 
 
 def publish(state: State, notices: tuple[Notice, ...]) -> State:

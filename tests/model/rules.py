@@ -8,152 +8,28 @@ left out: a lease has run out or has not, and whether a decision has become too 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
 
 from tests.model.names import ALL_RULES, LeftOut
-
-Value = TypeVar("Value")
-Pairs = tuple[tuple[str, Value], ...]
-Snapshot = tuple[int, tuple[int, ...]]
-Notice = tuple[str, tuple[str, ...]]
-Effect = tuple[Any, ...]
-
-NO_SNAPSHOT: Final[Snapshot] = (0, ())
-NO_ORIGIN: Final = ("", -1, -1, 0)
-NO_TOKEN: Final = (0, 0)
-
-
-class Entry(NamedTuple):
-    """What lies under a key: the header of ``schemas/entry.py``, and the body. ``leased`` is a lease not run out."""
-
-    kind: str
-    epoch: str
-    lsn: int = 0
-    xid: int = 0
-    snapshot: Snapshot = NO_SNAPSHOT
-    completed: int = 0
-    token: str = ""
-    leased: bool = False
-    format: str = ""
-    origin: tuple[str, int, int, int] = NO_ORIGIN
-    tags: tuple[tuple[str, str], ...] = ()
-    body: Hashable = b""
-
-
-class Store(NamedTuple):
-    """A namespace in Redis: the state hash, entries by key, generations by tag. All pairs are sorted by name."""
-
-    epoch: str = ""
-    floor: int = 0
-    identity: str = ""
-    table_floors: Pairs[tuple[int, int]] = ()
-    watermarks: Pairs[int] = ()
-    entries: Pairs[Entry] = ()
-    tags: Pairs[str] = ()
-
-
-class Batch(NamedTuple):
-    """The argument of ``apply``. ``snapshot`` serves only the model without the rule ``event-keeps-snapshot``.
-
-    Effects are ``(v|a, key, table, lsn, xid, may_create, entry)``, ``(x, key, table, lsn, xid)``, ``(t, table, lsn)``,
-    ``(g, tag)`` and ``(n, name)``.
-    """
-
-    field: str
-    expected: int
-    next_offset: int
-    epoch: str
-    completed: int
-    effects: tuple[Effect, ...]
-    snapshot: Snapshot = NO_SNAPSHOT
-
-
-class Outcome(NamedTuple):
-    """What a script did: the state after, its reply, what it published."""
-
-    store: Store
-    reply: tuple[Any, ...]
-    notices: tuple[Notice, ...] = ()
-
-
-def find(pairs: Pairs[Value], name: str) -> Value | None:
-    """The value of a name, if there is one."""
-    for key, value in pairs:
-        if key == name:
-            return value
-    return None
-
-
-def put(pairs: Pairs[Value], name: str, value: Value) -> Pairs[Value]:
-    """The pairs with this value for the name."""
-    kept = [pair for pair in pairs if pair[0] != name]
-    kept.append((name, value))
-    kept.sort(key=_name_of)
-    return tuple(kept)
-
-
-def drop(pairs: Pairs[Value], name: str) -> Pairs[Value]:
-    """The pairs without the name."""
-    return tuple(pair for pair in pairs if pair[0] != name)
-
-
-def _name_of(pair: tuple[str, Any]) -> str:
-    return pair[0]
-
-
-def header_of(store: Store, key: str, left_out: LeftOut = ALL_RULES) -> Entry | None:
-    """The entry of a key, if it belongs to the present epoch."""
-    entry = find(store.entries, key)
-    if entry is None or (entry.epoch != store.epoch and "epoch-in-entries" not in left_out):
-        return None
-    return entry
-
-
-def sees(snapshot: Snapshot, xid: int, left_out: LeftOut = ALL_RULES) -> bool:
-    """Whether the snapshot contains the transaction."""
-    xmax, running = snapshot
-    if xid == 0 or xid >= xmax:
-        return False
-    if left_out:
-        if "running-transactions" in left_out:
-            return True
-        if "not-xmin" in left_out:
-            return xid < min(running, default=xmax)
-    return xid not in running
-
-
-def live(entry: Entry | None, floor: tuple[int, int], left_out: LeftOut = ALL_RULES) -> bool:
-    """Whether an entry is a value, or "no such row", that no floor of its table made stale."""
-    if entry is None or entry.kind == "p":
-        return False
-    if left_out and (
-        ("truncate-floor" in left_out and entry.lsn > 0) or ("truncate-fills" in left_out and entry.lsn == 0)
-    ):
-        return True
-    return entry.lsn > floor[0] or entry.completed >= floor[1]
-
-
-def covers(entry: Entry, token: tuple[int, int], left_out: LeftOut = ALL_RULES) -> bool:
-    """Whether an entry contains the write that a token stands for."""
-    return "token" in left_out or entry.lsn > token[0] or entry.completed >= token[1]
-
-
-def contains(entry: Entry, lsn: int, xid: int, left_out: LeftOut = ALL_RULES) -> bool:
-    """Whether an entry contains the change of this position and transaction. Position 0 is one that nobody knows."""
-    if "floor-by-lsn" in left_out and entry.kind == "p" and entry.xid:
-        return xid <= entry.xid
-    return 0 < lsn <= entry.lsn or sees(entry.snapshot, xid, left_out)
-
-
-def table_floor(store: Store, table: str) -> tuple[int, int]:
-    """The floor of a table."""
-    return find(store.table_floors, table) or (0, 0)
-
-
-def _floor(epoch: str, header: Entry | None, lsn: int) -> Entry:
-    if header is None:
-        return Entry("p", epoch, lsn)
-    return Entry("p", epoch, max(lsn, header.lsn), 0, header.snapshot, header.completed)
+from tests.model.store import (
+    NO_TOKEN,
+    Batch,
+    Effect,
+    Entry,
+    Outcome,
+    Snapshot,
+    Store,
+    contains,
+    covers,
+    drop,
+    find,
+    floor_beneath,
+    header_of,
+    live,
+    put,
+    query_live,
+    sees,
+    table_floor,
+)
 
 
 def apply(store: Store, batch: Batch, *, too_late: bool = False, left_out: LeftOut = ALL_RULES) -> Outcome:
@@ -197,7 +73,7 @@ class _Applying:
         what, name = effect[0], effect[1]
         counted = self.written, self.contained
         if what in {"v", "a"}:
-            self._row_changed(*effect[1:])
+            self._row_changed(effect)
         elif what == "g":
             if self.contained and "watermark-alone" in self.left_out:
                 return
@@ -218,9 +94,8 @@ class _Applying:
         stored = find(self.entries, key)
         return stored, header_of(self.store._replace(entries=self.entries), key, self.left_out)
 
-    def _row_changed(
-        self, key: str, table: str, lsn: int, xid: int, may_create: bool, value: Entry
-    ) -> None:
+    def _row_changed(self, effect: Effect) -> None:
+        _, key, table, lsn, xid, may_create, value = effect
         left_out = self.left_out
         floor = self._floor_of(table)
         stored, header = self._header(key)
@@ -246,7 +121,7 @@ class _Applying:
             self.written += 1
         elif header is not None:
             if header.kind != "p" or (header.token and self._kills(header, lsn)):
-                self.entries = put(self.entries, key, _floor(self.store.epoch, header, 0))
+                self.entries = put(self.entries, key, floor_beneath(self.store.epoch, header, 0))
         elif stored is not None:
             self.entries = drop(self.entries, key)
 
@@ -269,7 +144,7 @@ class _Applying:
         elif "only-invalidates-floor" in self.left_out:
             self.entries = drop(self.entries, key)
         else:
-            self.entries = put(self.entries, key, _floor(self.store.epoch, header, lsn))
+            self.entries = put(self.entries, key, floor_beneath(self.store.epoch, header, lsn))
 
     def _table_changed(self, table: str, lsn: int) -> None:
         known = self._floor_of(table)
@@ -300,7 +175,7 @@ def lease(
         header = None
     if "lease-keeps-floor" in left_out:
         header = None
-    placeholder = _floor(store.epoch, header, 0)._replace(token=token, leased=True)
+    placeholder = floor_beneath(store.epoch, header, 0)._replace(token=token, leased=True)
     return Outcome(store._replace(entries=put(store.entries, key, placeholder)), ("lease",))
 
 
@@ -351,9 +226,7 @@ def witness(
     floor = table_floor(store, table)
     header = header_of(store, key, left_out)
     if live(header, floor, left_out) and header is not None:
-        is_contained = header.completed < completed and (
-            header.xid == 0 or sees(snapshot, header.xid, left_out)
-        )
+        is_contained = header.completed < completed and (header.xid == 0 or sees(snapshot, header.xid, left_out))
         if not is_contained or "witness-value" in left_out:
             return nothing
         entry = Entry(
@@ -393,7 +266,7 @@ def invalidate(
         if not store.epoch or "floor" in left_out:
             entries = drop(entries, key)
         else:
-            floor = _floor(store.epoch, header, lsn)
+            floor = floor_beneath(store.epoch, header, lsn)
             entries = put(entries, key, floor._replace(xid=writer_xid) if "floor-by-lsn" in left_out else floor)
         store = store._replace(entries=entries)
     generations = store.tags
@@ -440,11 +313,6 @@ def query_lease(
     placeholder = Entry("p", store.epoch, token=token, leased=True)
     after = store._replace(tags=known, entries=put(store.entries, key, placeholder))
     return Outcome(after, ("lease", *taken))
-
-
-def query_live(store: Store, entry: Entry, tags: Sequence[str]) -> bool:
-    """Whether a cached result has all its tags' present generations."""
-    return entry.tags == tuple((tag, find(store.tags, tag)) for tag in tags)
 
 
 def query_fill(
@@ -496,7 +364,5 @@ def epoch(
     for field, offset in watermarks:
         marks = put(marks, field, offset)
     floors = store.table_floors if is_same and "epoch-keeps-table-floors" not in left_out else ()
-    after = store._replace(
-        epoch=new, floor=floor, identity=identity, table_floors=floors, watermarks=marks
-    )
+    after = store._replace(epoch=new, floor=floor, identity=identity, table_floors=floors, watermarks=marks)
     return Outcome(after, (1, new), ((new, ()),) if "epoch-notice" not in left_out else ())

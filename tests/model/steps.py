@@ -7,7 +7,8 @@ from itertools import count
 
 from tests.model import readers, workers
 from tests.model.names import LeftOut
-from tests.model.rules import Entry, Pairs, Store, drop, find, invalidate, put
+from tests.model.rules import invalidate
+from tests.model.store import Entry, Pairs, Store, drop, find, put
 from tests.model.world import (
     FLUSHED,
     OPEN,
@@ -100,9 +101,9 @@ def _flush(world: World, state: State, number: int) -> State:
 
     def append(lsn: int, change: Change, row: int, what: str) -> None:
         partition = world.truncate_partition if what == "t" else world.rows[row].partition
-        logs[partition] += (Event(lsn, number, change, row, what, state.hour),)
+        logs[partition] += (Event(lsn, number, change, row, world.rows[row].key, what, state.hour),)
 
-    for lsn, change in zip(count(first, 2), world.transactions[number].changes):  # noqa: B905 - positions never end
+    for lsn, change in zip(count(first, 2), world.transactions[number].changes):
         if change.what == "p":
             append(lsn, change, change.row, "a")
             append(lsn, change, change.to, "v")
@@ -144,50 +145,68 @@ def _writers(world: World, state: State, left_out: LeftOut) -> Iterator[Step]:
 
 
 def _misfortune(world: World, state: State, left_out: LeftOut) -> Iterator[Step]:
-    budget, store = state.budget, state.store
+    budget = state.budget
     if budget.evictions:
-        less = state._replace(budget=budget._replace(evictions=budget.evictions - 1))
-        for key, _ in store.entries:
-            seen = tuple(
-                0 if world.rows[row].key == key else known for row, known in enumerate(state.seen)
-            )
-            after = store._replace(entries=drop(store.entries, key))
-            yield f"{key} is evicted", less._replace(store=after, seen=seen)
-        for tag, _ in store.tags:
-            yield f"tag {tag} is evicted", less._replace(store=store._replace(tags=drop(store.tags, tag)))
+        yield from _evictions(world, state)
     if budget.timeouts:
-        less = state._replace(budget=budget._replace(timeouts=budget.timeouts - 1))
-        for key, entry in store.entries:
-            if entry.leased:
-                out = put(store.entries, key, entry._replace(leased=False))
-                yield f"the lease of {key} runs out", less._replace(store=store._replace(entries=out))
-            if entry.kind == "p" and entry.lsn == 0 and entry.completed == 0:
-                gone = store._replace(entries=drop(store.entries, key))
-                yield f"the placeholder of {key} expires", less._replace(store=gone)
+        yield from _timeouts(state)
+    if budget.failovers or budget.restarts:
+        yield from _losses(state, left_out)
+    if budget.ticks or state.written:
+        yield from _time(state)
+    if budget.retentions:
+        yield from _retention(state)
+    if budget.renewals and all(state.phases[event.transaction] == VISIBLE for log in state.logs for event in log):
+        less = state._replace(budget=budget._replace(renewals=budget.renewals - 1))
+        empty = tuple(() for _ in state.logs)
+        yield "the topics are made anew", less._replace(logs=empty, starts=(0,) * len(empty), identity="log1")
+    yield from readers.connection(state, left_out)
+
+
+def _evictions(world: World, state: State) -> Iterator[Step]:
+    budget, store = state.budget, state.store
+    less = state._replace(budget=budget._replace(evictions=budget.evictions - 1))
+    for key, _ in store.entries:
+        seen = tuple(0 if world.rows[row].key == key else known for row, known in enumerate(state.seen))
+        after = store._replace(entries=drop(store.entries, key))
+        yield f"{key} is evicted", less._replace(store=after, seen=seen)
+    for tag, _ in store.tags:
+        yield f"tag {tag} is evicted", less._replace(store=store._replace(tags=drop(store.tags, tag)))
+
+
+def _timeouts(state: State) -> Iterator[Step]:
+    budget, store = state.budget, state.store
+    less = state._replace(budget=budget._replace(timeouts=budget.timeouts - 1))
+    for key, entry in store.entries:
+        if entry.leased:
+            out = put(store.entries, key, entry._replace(leased=False))
+            yield f"the lease of {key} runs out", less._replace(store=store._replace(entries=out))
+        if entry.kind == "p" and entry.lsn == 0 and entry.completed == 0:
+            gone = store._replace(entries=drop(store.entries, key))
+            yield f"the placeholder of {key} expires", less._replace(store=gone)
+
+
+def _losses(state: State, left_out: LeftOut) -> Iterator[Step]:
+    budget = state.budget
     if budget.failovers:
         if state.replica is None:
-            yield "the replica gets this far", state._replace(replica=store)
-        elif state.replica != store:
+            yield "the replica gets this far", state._replace(replica=state.store)
+        elif state.replica != state.store:
             less = state._replace(replica=None, budget=budget._replace(failovers=budget.failovers - 1))
             yield "Redis fails over to the replica", _lose(less, state.replica, left_out)
     if budget.restarts:
         less = state._replace(budget=budget._replace(restarts=budget.restarts - 1))
         yield "Redis restarts empty", _lose(less, Store(), left_out)
+
+
+def _time(state: State) -> Iterator[Step]:
+    budget, store = state.budget, state.store
     if budget.ticks:
-        yield (
-            "an entry's time to live passes",
-            state._replace(hour=state.hour + 1, budget=budget._replace(ticks=budget.ticks - 1)),
-        )
+        less = state._replace(budget=budget._replace(ticks=budget.ticks - 1))
+        yield "an entry's time to live passes", less._replace(hour=state.hour + 1)
     for key, hour in state.written:
         if hour < state.hour and find(store.entries, key) is not None:
             yield f"{key} expires", state._replace(store=store._replace(entries=drop(store.entries, key)))
-    if budget.retentions:
-        yield from _retention(state)
-    if budget.renewals and all(state.phases[e.transaction] == VISIBLE for log in state.logs for e in log):
-        less = state._replace(budget=budget._replace(renewals=budget.renewals - 1))
-        empty = tuple(() for _ in state.logs)
-        yield "the topics are made anew", less._replace(logs=empty, starts=(0,) * len(empty), identity="log1")
-    yield from readers.connection(state, left_out)
 
 
 def _lose(state: State, store: Store, left_out: LeftOut) -> State:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from random import Random
 from typing import Final
 
@@ -12,6 +12,8 @@ import pytest
 
 from tests.model.interleavings import Interleaving
 from tests.model.real_scripts import Disagreement, Server
+
+RecordProperty = Callable[[str, object], None]
 
 INTERLEAVINGS: Final = int(os.environ.get("FRESHLINE_MODEL_INTERLEAVINGS", "100000"))
 STEPS: Final = 10
@@ -30,15 +32,26 @@ MUTATIONS: Final[Mapping[str, tuple[str, str, str]]] = {
     "the epoch's floor does not forbid": ("apply", " and lsn > epoch_floor", ""),
     "an event replaces the reader's snapshot": ("apply", "key, keep_snapshot(value, header)", "key, value"),
     "an event leaves a lease alone": ("apply", "header[2] ~= 'p' or header[8] ~= ''", "header[2] ~= 'p'"),
-    "an event that only invalidates leaves no floor": ("apply", "  else\n    leave_floor(key, header, lsn)", "  else\n    redis.call('DEL', key)"),
-    "a dropped tag is not published": ("apply", "'DEL', namespace .. ':tag:' .. name)\n    tell(name)",
-                                       "'DEL', namespace .. ':tag:' .. name)"),
+    "an event that only invalidates leaves no floor": (
+        "apply",
+        "  else\n    leave_floor(key, header, lsn)",
+        "  else\n    redis.call('DEL', key)",
+    ),
+    "a dropped tag is not published": (
+        "apply",
+        "'DEL', namespace .. ':tag:' .. name)\n    tell(name)",
+        "'DEL', namespace .. ':tag:' .. name)",
+    ),
     "truncation ignores sight": ("apply", "math.max(floor_completed, completed)", "floor_completed"),
     "running transactions count as seen": ("apply", "if running == xid then return false end", ""),
     "a lease drops the floor": ("lease", "floor, snapshot, completed = header[4]", "floor, snapshot, completed = 0"),
     "a lease is handed out twice": ("lease", "header[9] > now then", "false then"),
     "a token is not looked at": ("lease", "header[4] > write_lsn or header[7] >= write_completed", "true"),
-    "a stale value is a hit": ("lease", "if live(header, floor_of(state[2])) then", "if header and header[2] ~= 'p' then"),
+    "a stale value is a hit": (
+        "lease",
+        "if live(header, floor_of(state[2])) then",
+        "if header and header[2] ~= 'p' then",
+    ),
     "any token fills": ("fill", " or header[8] ~= ARGV[2]", ""),
     "a fill may be older than a witness": ("fill", " or completed < header[7]", ""),
     "a fill may lack the truncation": ("fill", "completed < floor_completed or ", ""),
@@ -68,7 +81,7 @@ def _check(server: Server, count: int) -> tuple[int, int]:
 
 
 def test_the_scripts_do_what_the_rules_say(
-    empty_valkey: str, record_property: pytest.RecordProperty, capsys: pytest.CaptureFixture[str]
+    empty_valkey: str, record_property: RecordProperty, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server = Server(empty_valkey)
     started = time.perf_counter()

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tests.model import readers, rules
 from tests.model.names import LeftOut
-from tests.model.rules import Batch, Effect, Entry, find, put
+from tests.model.store import NO_SNAPSHOT, Batch, Effect, Entry, find, put
 from tests.model.world import (
     FAMILY,
     NO_FLOOR_YET,
@@ -32,7 +32,7 @@ def steps(world: World, state: State, left_out: LeftOut) -> Iterator[Step]:
         worker = state.workers[number]
         name = f"worker {field_of(spec)}" if len(world.workers) > 1 else "the worker"
         if worker.stage:
-            yield from _lower_floor(world, state, number, name, left_out)
+            yield from _lower_floor(state, number, name, left_out)
         if worker.position < 0:
             yield from _begin_epoch(world, state, number, name, left_out)
         elif worker.batch is not None:
@@ -102,8 +102,18 @@ def _take(world: World, state: State, number: int, name: str, left_out: LeftOut)
             last,
             worker.epoch,
             order_of(snapshot),
-            tuple(e for event in events for e in _effects(world, state, spec, worker.epoch, event, left_out)),
-            snapshot if "event-keeps-snapshot" in left_out else rules.NO_SNAPSHOT,
+            tuple(
+                effect
+                for event in events
+                for effect in _effects(
+                    spec,
+                    _entry(world, event, worker.epoch),
+                    event,
+                    may_create=event.hour == state.hour or "age" in left_out,
+                    left_out=left_out,
+                )
+            ),
+            snapshot if "event-keeps-snapshot" in left_out else NO_SNAPSHOT,
         )
         offsets = f"offset {first}" if last == first + 1 else f"offsets {first} to {last - 1}"
         taken = replace_worker(state, number, worker._replace(batch=batch, hour=state.hour))
@@ -114,22 +124,21 @@ def _take(world: World, state: State, number: int, name: str, left_out: LeftOut)
             yield f"{name} takes {offsets}, and so does one that is then stopped", stopped
 
 
-def _effects(
-    world: World, state: State, spec: WorkerSpec, epoch: str, event: Event, left_out: LeftOut
-) -> Iterator[Effect]:
-    xid = world.transactions[event.transaction].xid
+def _entry(world: World, event: Event, epoch: str) -> Entry:
+    """The entry that an event writes."""
+    return Entry(event.what, epoch, event.lsn, world.transactions[event.transaction].xid, body=event.lsn)
+
+
+def _effects(spec: WorkerSpec, entry: Entry, event: Event, *, may_create: bool, left_out: LeftOut) -> Iterator[Effect]:
+    key = event.key
     if event.what == "t":
         if "rows" in spec.handles:
             yield ("t", TABLE, event.lsn)
             yield ("n", FAMILY)
-    else:
-        key = world.rows[event.row].key
-        may_create = event.hour == state.hour or "age" in left_out
-        if event.what == "x" and {"rows", "only"} & set(spec.handles):
-            yield ("x", key, TABLE, event.lsn, xid)
-        elif "rows" in spec.handles:
-            entry = Entry(event.what, epoch, event.lsn, xid, body=event.lsn)
-            yield (event.what, key, TABLE, event.lsn, xid, may_create, entry)
+    elif event.what == "x" and {"rows", "only"} & set(spec.handles):
+        yield ("x", key, TABLE, event.lsn, entry.xid)
+    elif "rows" in spec.handles:
+        yield (event.what, key, TABLE, event.lsn, entry.xid, may_create, entry)
     if "tags" in spec.handles:
         old = () if "old-and-new" in left_out else event.change.old
         for tag in dict.fromkeys((*old, *event.change.new)):
@@ -193,7 +202,7 @@ def _begin_epoch(world: World, state: State, number: int, name: str, left_out: L
         yield f"{name} begins an epoch from offset {offset}", replace_worker(after, number, begun)
 
 
-def _lower_floor(world: World, state: State, number: int, name: str, left_out: LeftOut) -> Iterator[Step]:
+def _lower_floor(state: State, number: int, name: str, left_out: LeftOut) -> Iterator[Step]:
     worker = state.workers[number]
     if worker.stage == "begun":
         read = worker._replace(stage="lower", lsn=position_of(state))

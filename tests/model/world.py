@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final, NamedTuple
 
-from tests.model.rules import Batch, Pairs, Snapshot, Store
+from tests.model.store import Batch, Pairs, Snapshot, Store
 
 TABLE: Final = "t"
 FAMILY: Final = "t:*"
@@ -110,6 +110,7 @@ class Event(NamedTuple):
     transaction: int
     change: Change
     row: int
+    key: str
     what: str
     hour: int
 
@@ -184,7 +185,7 @@ class Budget(NamedTuple):
 
 
 class State(NamedTuple):
-    """One moment of a world. ``seen`` is, for each row, the newest version that anyone was given since the last loss."""
+    """One moment of a world. ``seen`` is, for each row, the newest version anyone was given since the last loss."""
 
     phases: tuple[int, ...]
     logs: tuple[tuple[Event, ...], ...]
