@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
 from infra.kafka.log import kafka_errors
@@ -73,11 +73,30 @@ class Producer:
             raise NotOpenError(msg)
         try:
             with kafka_errors():
-                await self._producer.send_and_wait(
-                    topic, key=key, value=value, headers=list(headers), partition=partition
-                )
+                if key is None and value is None:
+                    await _send_nothing(self._producer, topic, list(headers), partition)
+                else:
+                    await self._producer.send_and_wait(
+                        topic, key=key, value=value, headers=list(headers), partition=partition
+                    )
         except StoreUnavailableError as error:
             if isinstance(error.__cause__, (MessageSizeTooLargeError, RecordListTooLargeError)):
                 msg = f"A record is larger than topic {topic} takes. Raise its max.message.bytes."
                 raise RecordTooLargeError(msg) from error
             raise
+
+
+async def _send_nothing(
+    producer: AIOKafkaProducer, topic: str, headers: list[tuple[str, bytes]], partition: int | None
+) -> None:
+    """Send a record without key and value. The driver refuses to, but others send them, and so do letters of them."""
+    await producer.client._wait_on_metadata(topic)  # noqa: SLF001 - what the driver itself does after refusing
+    number = producer._partition(topic, partition, None, None, None, None)  # noqa: SLF001
+    sent = await producer._message_accumulator.add_message(  # noqa: SLF001
+        TopicPartition(topic, number),
+        None,
+        None,
+        producer._request_timeout_ms / 1000,  # noqa: SLF001
+        headers=headers,
+    )
+    await sent
