@@ -26,6 +26,9 @@ _AWAY = (
 
 # Of these it is certain that they are about the connection, whatever else was done in between.
 _GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.OperatorInterventionError)
+# Ids are 32-bit numbers within an epoch, and the first few mean something else than a transaction.
+_XIDS = 1 << 32
+_FIRST_NORMAL_XID = 3
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -108,6 +111,9 @@ class Primary:
         Raises:
             StoreUnavailableError: the server does not answer.
         """
+        if xid % _XIDS < _FIRST_NORMAL_XID:
+            # Never given out to a transaction, whatever the epoch: the status of such an id says nothing.
+            return True
         try:
             (status,) = await self._row("transaction_status", xid)
         except asyncpg.PostgresError as error:

@@ -250,6 +250,7 @@ def _sources(subject: Subject) -> Iterator[tuple[str, Any, str, str]]:
         ("a transaction of the future", {"txId": subject.xid + 1_000_000}, "impossible_transaction"),
         ("the highest 32-bit transaction", {"txId": (1 << 32) - 1}, "impossible_transaction"),
         ("a 64-bit transaction of the future", {"txId": 1 << 40}, "impossible_transaction"),
+        ("a frozen transaction of the future", {"txId": (1 << 40) + 2}, "impossible_transaction"),
         ("a transaction beyond 2^63", {"txId": 1 << 63}, "impossible_source"),
         ("a negative transaction", {"txId": -3}, "impossible_source"),
         ("a transaction that is a text", {"txId": "7"}, "not_an_event"),
@@ -314,6 +315,15 @@ def _keys(subject: Subject) -> Iterator[BadRecord]:
     yield BadRecord("a key with more columns", more, value, APPLIED, APPLIED)
     garbage = b"\x00garbage"
     yield BadRecord("neither key nor value to be read", garbage, garbage, "not_json", "not_json")
+
+
+def placed(bad: BadRecord, subject: Subject, lsn: int, xid: int) -> BadRecord:
+    """The record with another place than the subject's, where it says the subject's."""
+    value = bad.value
+    if value is not None:
+        value = value.replace(b'"lsn": %d,' % subject.lsn, b'"lsn": %d,' % lsn)
+        value = value.replace(b'"txId": %d,' % subject.xid, b'"txId": %d,' % xid)
+    return replace(bad, value=value)
 
 
 def request_corpus(number: int) -> Iterator[BadRequest]:

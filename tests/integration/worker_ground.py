@@ -56,7 +56,7 @@ async def eventually(holds: Callable[[], Awaitable[Any]], what: str, timeout_s: 
         with suppress(StoreUnavailableError):
             if found := await holds():
                 return found
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.005)
     raise AssertionError(f"it did not come to pass in {timeout_s:g} s: {what}")
 
 
@@ -150,6 +150,7 @@ class Ground:
         self.producer = producer
         self.redis = redis
         self.coherence = Coherence(redis, settings.namespace)
+        self._committing = asyncio.Lock()
 
     # The database.
 
@@ -159,7 +160,7 @@ class Ground:
 
     async def commit(self) -> Place:
         """Commit a transaction."""
-        async with self.connection.transaction():
+        async with self._committing, self.connection.transaction():
             return await self.position()
 
     async def position(self) -> Place:
@@ -269,14 +270,14 @@ class Ground:
         unpacked = unpack(entry) if entry is not None else None
         return unpacked and unpacked[0]
 
-    async def fill_tag(self, tag: str) -> str:
+    async def fill_tag(self, tag: str, generation: str = "g") -> None:
         """Give a tag a generation, as a reader's lease would."""
-        await self.redis.set(self.coherence.tag_key(tag), "g")
-        return tag
+        await self.redis.set(self.coherence.tag_key(tag), generation)
 
-    async def has_tag(self, tag: str) -> bool:
-        """Whether the tag has a generation."""
-        return bool(await self.redis.exists(self.coherence.tag_key(tag)))
+    async def has_tag(self, tag: str, generation: str = "g") -> bool:
+        """Whether the tag still has the generation that it was given."""
+        found: Any = await self.redis.get(self.coherence.tag_key(tag))
+        return bool(found == generation.encode())
 
     # Workers.
 
