@@ -111,6 +111,17 @@ async def test_a_drop_between_lease_and_fill_refuses_the_result(ground: Ground, 
     assert await reader.cache.query(titles.key, titles) == ["one"]
 
 
+async def test_a_refused_result_gives_its_lease_back(ground: Ground, reader: Opened) -> None:
+    titles = Titles(await ground.new_user())
+    titles.go_on.clear()
+    running = asyncio.create_task(reader.cache.query(titles.key, titles))
+    await titles.has_run.wait()
+    await ground.apply(effects.drop_tag(f"user:{titles.user}"))
+    titles.go_on.set()
+    await running
+    assert not await ground.redis.exists(ground.coherence.entry_key(titles.key))
+
+
 async def test_a_tag_that_was_lost_meanwhile_refuses_the_result(ground: Ground, reader: Opened) -> None:
     titles = Titles(await ground.new_user())
     titles.go_on.clear()

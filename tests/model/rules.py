@@ -332,7 +332,8 @@ def query_fill(
     if not store.epoch:
         return refused
     header = header_of(store, key, left_out)
-    if "query-lease" not in left_out and (header is None or header.kind != "p" or header.token != token):
+    holds = header is not None and header.kind == "p" and header.token == token
+    if "query-lease" not in left_out and not holds:
         return refused
     known = store.tags
     for tag, generation in zip(tags, generations, strict=True):
@@ -340,7 +341,7 @@ def query_fill(
         if present is None and "never-recreate" in left_out:
             known = put(known, tag, generation)
         elif present != generation:
-            return refused
+            return Outcome(store._replace(entries=drop(store.entries, key)), (0,)) if holds else refused
     pairs = tuple(zip(tags, generations, strict=True))
     entry = Entry("v", store.epoch, completed=completed, format=format, tags=pairs, body=body)
     return Outcome(store._replace(tags=known, entries=put(store.entries, key, entry)), (1,))
