@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.table import Table
 
 from freshline.cli.stack_view import download_bars
+from freshline.reference.load import Counts
 from freshline.trial.trial import Outcome
 from freshline.trial.watch import TIERS, Figures
 from infra.local.progress import Progress
@@ -100,15 +101,21 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
 
 def summary(outcome: Outcome) -> Iterator[str]:
     """What came of a trial, but for the verification."""
-    counts = outcome.counts
-    kinds = ", ".join(f"{name} {count:,}" for name, count in counts.transactions.most_common())
-    yield f"[bold]changes[/] {counts.rows:,} rows in {counts.transactions.total():,} transactions ({kinds})"
-    reads = ", ".join(f"{name} {count:,}" for name, count in counts.reads.most_common())
-    yield f"[bold]reads[/] {counts.reads.total():,} ({reads})"
-    yield f"[bold]answered by[/] {_shares(outcome.hits)}"
+    yield from counted(outcome.counts, outcome.hits)
     yield f"[bold]freshness[/] p50 {_ms(outcome.p50_s)}, p99 {_ms(outcome.p99_s)}, from commit to readable in Redis"
     if outcome.first_event_after_s is not None:
         yield f"[bold]first event applied[/] after {outcome.first_event_after_s:.1f} s"
+
+
+def counted(counts: Counts, hits: Mapping[str, int]) -> Iterator[str]:
+    """What a load did."""
+    kinds = ", ".join(f"{name} {count:,}" for name, count in counts.transactions.most_common())
+    yield f"[bold]changes[/] {counts.rows:,} rows in {counts.transactions.total():,} transactions ({kinds})"
+    if counts.conflicts:
+        yield f"[bold]conflicts[/] {counts.conflicts.total():,}, where two writers met"
+    reads = ", ".join(f"{name} {count:,}" for name, count in counts.reads.most_common())
+    yield f"[bold]reads[/] {counts.reads.total():,} ({reads})"
+    yield f"[bold]answered by[/] {_shares(hits)}"
     if counts.away:
         yield f"[bold]a store was away[/] for {counts.away} changes or reads"
     for violation in counts.violations[:10]:

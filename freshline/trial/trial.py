@@ -21,7 +21,8 @@ from freshline.source.connector import apply_connector
 from freshline.source.database import prepare_database
 from freshline.source.topics import apply_topics
 from freshline.trial.freshness import Freshness, quantile
-from freshline.trial.watch import Figures, Watch
+from freshline.trial.local import is_of_local_stack
+from freshline.trial.watch import Figures, Watch, hits_by_tier
 from freshline.trial.workers import start_workers
 from freshline.verification.distance import Distance
 from freshline.verification.quiet import wait_until_quiet
@@ -31,7 +32,6 @@ from infra.configuration import load_settings
 from infra.kafka.browser import open_browser
 from infra.local.progress import Progress
 from infra.local.stack import LocalStack
-from infra.local.state import StateFile
 from infra.postgres.migrate import migrate
 from infra.postgres.pool import open_pool
 from infra.redis.coherence import Coherence
@@ -126,8 +126,7 @@ class Trial:
             with self._view.downloads() as progress:
                 await LocalStack(load_settings().local, progress).start()
             settings = load_settings()
-            endpoints = StateFile(stack.settings.state_file).read().endpoints
-            if settings.postgres.port != endpoints["postgres"]["port"]:
+            if not is_of_local_stack(settings):
                 raise SettingsError(
                     "A trial changes rows of every table as it likes, and the settings name servers of your own. Take "
                     "their addresses out of the environment and the file that FRESHLINE_CONFIG names; or drive them on "
@@ -185,7 +184,7 @@ class Trial:
             first_at = freshness.first_at
             return Outcome(
                 counts=load.counts,
-                hits=watch.hits(),
+                hits=hits_by_tier(registry),
                 p50_s=quantile(freshness.all, 0.50),
                 p99_s=quantile(freshness.all, 0.99),
                 first_event_after_s=None if first_at is None else first_at - self._began_at,

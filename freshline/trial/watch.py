@@ -97,13 +97,14 @@ class Watch:
             events_per_s=max(0.0, events - events_then) / passed_s,
             p50_s=quantile(recent, 0.50),
             p99_s=quantile(recent, 0.99),
-            hits=self.hits(),
+            hits=hits_by_tier(self._registry),
             lag={group: sum(lag.values()) for group, lag in behind.items()},
             dead_letters=round(letters),
             away=counts.away,
             violations=len(counts.violations),
         )
 
-    def hits(self) -> dict[str, int]:
-        """Reads answered so far, by tier."""
-        return {tier: round(self._registry.get_sample_value("cache_hits_total", {"tier": tier}) or 0) for tier in TIERS}
+
+def hits_by_tier(registry: CollectorRegistry) -> dict[str, int]:
+    """Reads answered so far, by tier. ``registry`` is the reader's."""
+    return {tier: round(registry.get_sample_value("cache_hits_total", {"tier": tier}) or 0) for tier in TIERS}
