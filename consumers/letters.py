@@ -11,12 +11,12 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from infra.kafka.log import Record
+from infra.kafka.log import Record, UnreadableRecord
 from infra.kafka.producer import Producer, RecordTooLargeError
 from schemas.errors import MalformedRecordError
 
 HEADER_PREFIX: Final = "freshline-"
-# Headers of ours that a letter has only where something was left out of it: how large that was, in bytes.
+# A header that a letter has only where something was left out of it: how large that was, in bytes, 0 if unknown.
 LEFT_OUT: Final = HEADER_PREFIX + "truncated"
 
 
@@ -39,6 +39,8 @@ class Letters:
             # What others wrote under our names would pass for where the record came from.
             own = [header for header in record.headers if not header[0].startswith(HEADER_PREFIX)]
             facts = letter_headers(record, error, self._group)
+            if isinstance(record, UnreadableRecord):
+                facts.append((LEFT_OUT, b"0"))
             try:
                 await self._producer.send(self._topic, key=record.key, value=record.value, headers=[*own, *facts])
             except RecordTooLargeError:

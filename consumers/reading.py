@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import msgspec
 
 from consumers.sink import NOTHING, Change, Outcome, Reading, Sink, Unusable
-from infra.kafka.log import Partition, Record
+from infra.kafka.log import Partition, Record, UnreadableRecord
 from infra.logs import logger
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Moment
@@ -74,7 +74,10 @@ class RecordReader:
         is_known = after == start
         outcomes: list[Outcome] = []
         for record in records:
-            if record.value is None:
+            if isinstance(record, UnreadableRecord):
+                error = MalformedRecordError("unreadable_record", "the driver can't read it: a header's name, say")
+                outcome: Outcome = self._sink.refuse(record, reading, error)
+            elif record.value is None:
                 outcome = self._null(record, reading, is_known=is_known, deleted=deleted)
             else:
                 outcome = self._outcome(record, reading)

@@ -27,7 +27,7 @@ from consumers.reading import RecordReader, Slice, newest_positions
 from consumers.sight import Sight
 from consumers.sink import Sink, Unusable
 from consumers.upkeep import Upkeep
-from infra.kafka.log import ChangeLog, Partition, Record
+from infra.kafka.log import ChangeLog, Partition, Record, UnreadableBatchError
 from infra.logs import logger
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Moment
@@ -121,7 +121,12 @@ class Worker:
             await self._applier.finish()
             await self._sight.refresh()
             await self._positions.settle()
-        fetched = await self._log.fetch(max_records=RECORDS_PER_FETCH, timeout_ms=_FETCH_TIMEOUT_MS)
+        try:
+            fetched = await self._log.fetch(max_records=RECORDS_PER_FETCH, timeout_ms=_FETCH_TIMEOUT_MS)
+        except UnreadableBatchError as error:
+            _log.warning("unreadable_batch", group=self._group, error=str(error))
+            self._positions.doubt_all()
+            return
         started = time.perf_counter()
         slices = await self._read(fetched)
         await self._upkeep.turn(idle=not slices)

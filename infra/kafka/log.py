@@ -24,10 +24,19 @@ from aiokafka.errors import (
 )
 
 from infra.kafka.topic_ids import topic_ids
-from schemas.errors import NotOpenError, StoreUnavailableError
+from schemas.errors import FreshlineError, NotOpenError, StoreUnavailableError
 
 Partition: TypeAlias = TopicPartition
 Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
+
+
+class UnreadableRecord(ConsumerRecord):  # type: ignore[misc]  # aiokafka has no types
+    """Stands for a record that the driver can't read, nor those behind it in its batch: it has an offset alone."""
+
+
+class UnreadableBatchError(FreshlineError):
+    """The driver stumbled over a record. What it handed out last is lost: seek, and fetch again."""
+
 
 # What the driver holds of one partition while nobody reads, as when a store is away; a larger batch is held alone.
 _PARTITION_FETCH_BYTES: Final = 1024 * 1024
@@ -35,6 +44,8 @@ _PARTITION_FETCH_BYTES: Final = 1024 * 1024
 _REQUEST_TIMEOUT_MS: Final = 15_000
 # Commits that a rebalance overtakes. They are hints for a new epoch, and the next one makes good for them.
 _OVERTAKEN: Final = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
+# How long a partition's next record is waited for while they are read one by one.
+_CAREFUL_TIMEOUT_MS: Final = 100
 # Liveness is judged by progress, not by how often records are asked for: a store that is away may take hours.
 _MAX_POLL_INTERVAL_MS: Final = 24 * 60 * 60 * 1000
 
@@ -101,6 +112,7 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             "fetch_max_wait_ms": 200,
             "metadata_max_age_ms": 30_000,
         }
+        self._is_careful = False
         self._consumer: AIOKafkaConsumer | None = None
 
     async def __aenter__(self) -> Self:
@@ -159,12 +171,46 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         return bool(self._assigned)
 
     async def fetch(self, *, max_records: int, timeout_ms: int) -> dict[Partition, list[Record]]:
-        """Records of some partitions, each in the order of offsets; empty where none came within the timeout."""
-        with kafka_errors():
-            return cast(
-                "dict[Partition, list[Record]]",
-                await self._open.getmany(max_records=max_records, timeout_ms=timeout_ms),
-            )
+        """Records of some partitions, each in the order of offsets; empty where none came within the timeout.
+
+        Raises:
+            UnreadableBatchError: a header's name is not UTF-8, say. The next fetches find out which record it is.
+            StoreUnavailableError: Kafka does not answer.
+        """
+        if self._is_careful:
+            return await self._fetch_one_by_one(max_records=max_records)
+        try:
+            with kafka_errors():
+                return cast(
+                    "dict[Partition, list[Record]]",
+                    await self._open.getmany(max_records=max_records, timeout_ms=timeout_ms),
+                )
+        except UnicodeDecodeError as error:
+            self._is_careful = True
+            raise UnreadableBatchError("A record has a header whose name is not UTF-8.") from error
+
+    async def _fetch_one_by_one(self, *, max_records: int) -> dict[Partition, list[Record]]:
+        """As ``fetch``, up to a record that can't be read; that one is marked, and the next fetch begins behind it."""
+        found: dict[Partition, list[Record]] = {}
+        for partition in self.owned():
+            for _ in range(max_records):
+                try:
+                    with kafka_errors():
+                        fetched = await self._open.getmany(partition, max_records=1, timeout_ms=_CAREFUL_TIMEOUT_MS)
+                except UnicodeDecodeError:
+                    offset = await self._open.position(partition)
+                    topic, number = partition
+                    found.setdefault(partition, []).append(
+                        UnreadableRecord(topic, number, offset, 0, 0, None, None, None, -1, -1, ())
+                    )
+                    if not self.seek(partition, offset + 1):
+                        return {}
+                    return found
+                if partition not in fetched:
+                    break
+                found.setdefault(partition, []).extend(fetched[partition])
+        self._is_careful = False
+        return found
 
     def seek(self, partition: Partition, offset: int) -> bool:
         """Go on from this offset; False where the partition was taken away meanwhile."""

@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.record.util import calc_crc32c
 
 from freshline.dead_letters import Letter, read_letters, replay
 from schemas.voiceassist import VOICEASSIST
@@ -30,6 +32,7 @@ from tests.integration.worker_ground import (
     WRITE_THROUGH,
     Ground,
     Place,
+    encoded,
     envelope,
     eventually,
     open_ground,
@@ -168,6 +171,45 @@ async def test_bad_requests_of_every_kind(ground: Ground) -> None:
         for refusal in letter.refusals.values()
     ]
     assert sorted(found, key=lambda letter: letter[:2]) == sorted(refused, key=lambda letter: letter[:2])
+
+
+async def send_unreadable(ground: Ground) -> None:
+    """Put two records in one batch whose first has a header that is named in Latin-1."""
+    async with AIOKafkaProducer(**ground.settings.kafka.client_arguments()) as producer:
+        batch = producer.create_batch()
+        for number, name in ((1, "HDRX"), (2, "sound")):
+            event = encoded(envelope("u", await ground.commit(), after=user(number, name="unreadable")))
+            batch.append(key=encoded({"id": number}), value=event, timestamp=None, headers=[(name, b"")])
+        batch.close()
+        data = batch._build().replace(b"HDRX", "Ärge".encode("latin-1"))
+        batch._buffer = data[:17] + calc_crc32c(data[21:]).to_bytes(4, "big") + data[21:]
+        await (await producer.send_batch(batch, ground.topic("users"), partition=0))
+
+
+async def test_a_batch_that_the_driver_cannot_read_blocks_nothing(ground: Ground) -> None:
+    async with ground.worker() as running:
+        for number in (1, 2, 3):
+            await ground.change_user(user(number, name="before"))
+        await ground.all_applied()
+        await send_unreadable(ground)
+        await ground.change_user(user(4, name="in the same fetch"))
+        await ground.all_applied()
+        assert [await ground.user(number) for number in (1, 2, 3)] == [None, None, None]
+        await ground.change_user(user(3, name="after"))
+        await ground.user_is(3, name="after")
+        assert running.count("freshline_dead_letters_total", reason="unreadable_record") == 2
+        assert running.count("freshline_epochs_total") == 1
+    assert [letter.cut_from_bytes for letter in await read_letters(ground.settings)] == [0, 0]
+
+
+@pytest.mark.parametrize("codec", ["gzip", "lz4", "snappy", "zstd"])
+async def test_batches_that_are_packed_by_any_codec_are_read(ground: Ground, codec: str) -> None:
+    async with ground.worker():
+        place = await ground.commit()
+        async with AIOKafkaProducer(**ground.settings.kafka.client_arguments(), compression_type=codec) as producer:
+            event = encoded(envelope("u", place, after=user(1, name=codec * 100)))
+            await producer.send_and_wait(ground.topic("users"), key=encoded({"id": 1}), value=event, partition=0)
+        await ground.user_is(1, name=codec * 100)
 
 
 async def test_a_letter_that_is_sent_again_is_applied_once_it_can_be(ground: Ground) -> None:
