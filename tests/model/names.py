@@ -30,6 +30,7 @@ RULES: Final[Mapping[str, str]] = MappingProxyType(
         "old-event-kills-lease": "Events older than a floor may not create, but still kill leases.",
         # Sight
         "sight": "A batch is applied only when its transactions are visible on the primary.",
+        "sight-of-unreadable": "What can't be read is dropped only once every transaction of its time has ended.",
         # Watermark
         "watermark": "A batch changes nothing unless the stored offset is the one it builds on.",
         "watermark-with-effects": "The watermark moves in the same step as the effects.",

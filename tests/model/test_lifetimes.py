@@ -37,7 +37,7 @@ class _Namespace:
 
     def life_ms(self, key: str) -> int:
         """How long the key still lives, up to what a run may take; -1 for ever, -2 if there is none."""
-        left = int(self._client.pttl(f"n:{key}"))  # type: ignore[arg-type]
+        left = int(self._client.pttl(f"n:{key}"))
         return left if left < 0 else -(-left // _SLACK_MS) * _SLACK_MS
 
     def lease(self) -> Any:

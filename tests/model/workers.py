@@ -94,7 +94,7 @@ def _take(world: World, state: State, number: int, name: str, left_out: LeftOut)
     snapshot = snapshot_of(world, state)
     for last in range(first + 1, min(first + world.max_batch, len(log)) + 1):
         events = log[first:last]
-        if "sight" not in left_out and any(state.phases[event.transaction] != VISIBLE for event in events):
+        if not all(_may_apply(state, event, left_out) for event in events):
             break
         batch = Batch(
             field_of(spec),
@@ -109,6 +109,7 @@ def _take(world: World, state: State, number: int, name: str, left_out: LeftOut)
                     spec,
                     _entry(world, event, worker.epoch),
                     event,
+                    now=position_of(state),
                     may_create=event.hour == state.hour or "age" in left_out,
                     left_out=left_out,
                 )
@@ -124,17 +125,27 @@ def _take(world: World, state: State, number: int, name: str, left_out: LeftOut)
             yield f"{name} takes {offsets}, and so does one that is then stopped", stopped
 
 
+def _may_apply(state: State, event: Event, left_out: LeftOut) -> bool:
+    """Whether the event is visible to every reader, or the model does without that rule."""
+    rule = "sight-of-unreadable" if event.what in {"u", "U"} else "sight"
+    return state.phases[event.transaction] == VISIBLE or rule in left_out
+
+
 def _entry(world: World, event: Event, epoch: str) -> Entry:
     """The entry that an event writes."""
     return Entry(event.what, epoch, event.lsn, world.transactions[event.transaction].xid, body=event.lsn)
 
 
-def _effects(spec: WorkerSpec, entry: Entry, event: Event, *, may_create: bool, left_out: LeftOut) -> Iterator[Effect]:
+def _effects(
+    spec: WorkerSpec, entry: Entry, event: Event, *, now: int, may_create: bool, left_out: LeftOut
+) -> Iterator[Effect]:
     key = event.key
-    if event.what == "t":
+    if event.what in {"t", "U"}:
         if "rows" in spec.handles:
-            yield ("t", TABLE, event.lsn)
+            yield ("t", TABLE, event.lsn if event.what == "t" else now)
             yield ("n", FAMILY)
+    elif event.what == "u":
+        yield ("x", key, TABLE, now, 0)
     elif event.what == "x" and {"rows", "only"} & set(spec.handles):
         yield ("x", key, TABLE, event.lsn, entry.xid)
     elif "rows" in spec.handles:

@@ -31,7 +31,8 @@ class Change(NamedTuple):
     """A change in a transaction.
 
     ``what``: ``v`` value, ``a`` deletion, ``x`` value that can't be cached, ``t`` truncation of the table, ``p`` change
-    of the primary key of ``row`` into that of ``to``. ``old`` and ``new`` are the tags of the old and the new values.
+    of the primary key of ``row`` into that of ``to``, ``u`` value whose event can't be read but for its key, ``U`` not even
+    that. ``old`` and ``new`` are the tags of the old and the new values.
     """
 
     what: str
@@ -266,4 +267,4 @@ def visible_version(world: World, state: State, row: int) -> tuple[int, str]:
     for version in state.versions:
         if version.row in {row, -1} and state.phases[version.transaction] == VISIBLE:
             lsn, what = version.lsn, version.what
-    return lsn, "v" if what in {"v", "x"} else "a"
+    return lsn, "a" if what in {"a", "t"} else "v"

@@ -91,6 +91,20 @@ WORLDS: Final[Mapping[str, World]] = MappingProxyType(
                 late_visibility=False,
             ),
             World(
+                "what can't be read",
+                (Transaction(3, (Change("u"),)), Transaction(2, UPDATE, after=0), Transaction(1)),
+                readers=(READER, READER),
+                timeouts=1,
+            ),
+            World(
+                "what can't be read at all",
+                (Transaction(3, UPDATE), Transaction(2, (Change("U"),)), Transaction(1, (Change("v", 1),))),
+                rows=(Row("r", 0), Row("s", 1)),
+                workers=(WorkerSpec(0), WorkerSpec(1)),
+                readers=(READER,),
+                max_batch=1,
+            ),
+            World(
                 "truncate",
                 (Transaction(3, UPDATE), Transaction(1, TRUNCATE), Transaction(2, UPDATE)),
                 readers=(READER,),
@@ -254,6 +268,7 @@ SHOWN_IN: Final[Mapping[str, str]] = MappingProxyType(
         "event-keeps-snapshot": "two readers",
         "old-event-kills-lease": "ages",
         "sight": "sight",
+        "sight-of-unreadable": "what can't be read",
         "watermark": "zombie",
         "watermark-with-effects": "two readers",
         "idle-check": "failover",
