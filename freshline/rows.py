@@ -20,7 +20,8 @@ import msgspec
 from freshline.guards import PastRedisError
 from freshline.l1 import Copy, Position
 from freshline.tiers import Answer, Fillers, Patience, Tiers, copy_of, serves
-from infra.redis.coherence import Found, Held, Leased, RowFill
+from infra.redis.coherence import Found, Held, Leased
+from infra.redis.row_fill import RowFill
 from schemas.catalog import Table, family_tag
 from schemas.column_forms import parse_type
 from schemas.errors import CatalogError
@@ -126,6 +127,8 @@ class Rows:
     ) -> None:
         try:
             await self._look(missing, token, answers)
+            if not missing:
+                return
             await self._read_too_large(missing, answers)
             patience = Patience(self._timing.row_wait_s)
             while missing:

@@ -16,15 +16,16 @@ from typing import Any, Final, cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.asyncio.client import Pipeline
 from redis.exceptions import BusyLoadingError, NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from infra.redis import scripts
 from infra.redis.effects import Applied, Batch, Refused
+from infra.redis.round_trip import Command, round_trip
+from infra.redis.row_fill import RowFill
 from schemas.catalog import Table
-from schemas.entry import ABSENT, VALUE, Header, Kind, unpack
+from schemas.entry import Header, unpack
 from schemas.errors import StoreUnavailableError
 from schemas.token import WriteToken
 from schemas.wal import Snapshot
@@ -67,37 +68,6 @@ class Held(msgspec.Struct, frozen=True):
 
 class Unready(msgspec.Struct, frozen=True):
     """There is no epoch: nothing can be cached until a worker has begun one."""
-
-
-class RowFill(msgspec.Struct, frozen=True):
-    """What a reader read of one row.
-
-    Attributes:
-        key: of its entry.
-        body: its canonical form, None for "no such row".
-        token: of the lease that it was read under.
-        is_too_large: the body is over the table's limit. What is stored then says what the reader saw, but is of no
-            format, so that it is a miss to everyone.
-    """
-
-    key: str
-    body: bytes | None
-    token: str = ""
-    is_too_large: bool = False
-
-    @property
-    def kind(self) -> Kind:
-        """The kind of its entry."""
-        return ABSENT if self.body is None else VALUE
-
-    @property
-    def stored_body(self) -> bytes:
-        """The body of its entry."""
-        return b"" if self.body is None or self.is_too_large else self.body
-
-    def format_of(self, table: Table) -> str:
-        """The format of its entry."""
-        return "" if self.is_too_large else table.format
 
 
 def watermark_field(group: str, topic: str, partition: int) -> str:
@@ -170,6 +140,15 @@ class Coherence:
         _, stored = await self._script("epoch", [self.state_key], [request])
         return bytes(stored).decode()
 
+    async def end_epoch(self) -> None:
+        """Let nothing be cached: no log is followed that could keep it fresh.
+
+        An epoch that another worker began meanwhile may be the one that ends: it begins again, at the cost of misses.
+        """
+        with _wrapped():
+            await cast("Awaitable[int]", self._client.hdel(self.state_key, "epoch"))
+        await self.beat("")
+
     async def beat(self, epoch: str) -> None:
         """Tell the processes' own memories that notices still flow."""
         with _wrapped():
@@ -180,11 +159,13 @@ class Coherence:
     async def look(self, requests: Sequence[tuple[str, Table]]) -> list[Found | None]:
         """The entries under these keys that may be returned, in one round trip; None for each miss."""
         tables = list(dict.fromkeys(table.qualified_name for _, table in requests))
-        pipe = self._client.pipeline(transaction=False)
-        pipe.mget([self.entry_key(key) for key, _ in requests])
-        # After the entries: what raised a floor or began an epoch before they were read is seen here.
-        pipe.hmget(self.state_key, ["epoch", *(f"t:{table}" for table in tables)])
-        entries, (epoch, *floors) = await self._execute(pipe)
+        entries, (epoch, *floors) = await self._replies(
+            [
+                ("MGET", *(self.entry_key(key) for key, _ in requests)),
+                # After the entries: what raised a floor or began an epoch before they were read is seen here.
+                ("HMGET", self.state_key, "epoch", *(f"t:{table}" for table in tables)),
+            ]
+        )
         if epoch is None:
             return [None] * len(requests)
         floor_of = {table: _floor(text) for table, text in zip(tables, floors, strict=True)}
@@ -294,11 +275,13 @@ class Coherence:
 
     async def look_query(self, key: str, tags: Sequence[str], *, fmt: str) -> Found | None:
         """The cached result under this key, if every one of its tags has the generation that it was filled at."""
-        pipe = self._client.pipeline(transaction=False)
-        pipe.get(self.entry_key(key))
-        pipe.hget(self.state_key, "epoch")
-        pipe.mget([self.tag_key(tag) for tag in tags])
-        entry, epoch, generations = await self._execute(pipe)
+        entry, epoch, generations = await self._replies(
+            [
+                ("GET", self.entry_key(key)),
+                ("HGET", self.state_key, "epoch"),
+                ("MGET", *map(self.tag_key, tags)),
+            ]
+        )
         unpacked = unpack(entry) if entry is not None else None
         if unpacked is None or epoch is None or None in generations:
             return None
@@ -363,25 +346,30 @@ class Coherence:
 
     async def _scripts(self, calls: Sequence[tuple[str, Sequence[str], Sequence[Any]]]) -> list[Any]:
         async def send(digest_or_source: Callable[[str], str], verb: str) -> list[Any]:
-            pipe = self._client.pipeline(transaction=False)
-            for name, keys, arguments in calls:
-                pipe.execute_command(verb, digest_or_source(name), len(keys), *keys, *arguments)
-            return await self._execute(pipe, raise_on_error=False)
+            with _wrapped():
+                return await round_trip(
+                    self._client,
+                    [(verb, digest_or_source(name), len(keys), *keys, *arguments) for name, keys, arguments in calls],
+                )
 
         replies = await send(self._digests.__getitem__, "EVALSHA")
         if any(isinstance(reply, NoScriptError) for reply in replies):
             # The server was restarted. EVAL loads; whatever was done already is refused by its watermark or lease.
             replies = await send(self._sources.__getitem__, "EVAL")
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                with _wrapped():
-                    raise reply
-        return replies
+        return _raised(replies)
 
-    @staticmethod
-    async def _execute(pipe: Pipeline, *, raise_on_error: bool = True) -> list[Any]:
+    async def _replies(self, commands: Sequence[Command]) -> list[Any]:
         with _wrapped():
-            return await pipe.execute(raise_on_error=raise_on_error)
+            return _raised(await round_trip(self._client, commands))
+
+
+def _raised(replies: list[Any]) -> list[Any]:
+    """The replies, unless an error is among them: then that is raised."""
+    for reply in replies:
+        if isinstance(reply, RedisError):
+            with _wrapped():
+                raise reply
+    return replies
 
 
 def _floor(text: bytes | None) -> tuple[int, int]:
