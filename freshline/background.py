@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, Final
 
 from infra.logs import logger
 from schemas.errors import NotOpenError
+
+_CANCEL_AGAIN_S: Final = 0.1
 
 _log = logger("background")
 
@@ -44,9 +46,11 @@ class Background:
     async def close(self) -> None:
         """Cancel all tasks and wait until they have ended."""
         tasks, self._tasks = self._tasks or set(), None
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # Python 3.11's wait_for, which redis-py sends by, loses a cancellation that comes as it is done.
+            _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._tasks is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from functools import cache
 from typing import Final
 from urllib.parse import unquote
 
@@ -84,9 +85,9 @@ def sql_type(column_type: str) -> str | None:
     return _SQL_TYPES.get(_base(column_type))
 
 
+@cache
 def _base(column_type: str) -> str:
-    parsed = parse_type(column_type)
-    return parsed.name
+    return parse_type(column_type).name
 
 
 def _integer_text(base: str, value: object) -> str:
