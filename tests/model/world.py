@@ -31,8 +31,8 @@ class Change(NamedTuple):
     """A change in a transaction.
 
     ``what``: ``v`` value, ``a`` deletion, ``x`` value that can't be cached, ``t`` truncation of the table, ``p`` change
-    of the primary key of ``row`` into that of ``to``, ``u`` value whose event can't be read but for its key, ``U`` not even
-    that. ``old`` and ``new`` are the tags of the old and the new values.
+    of the primary key of ``row`` into that of ``to``, ``u`` value whose event can't be read but for its key, ``U`` not
+    even that. ``old`` and ``new`` are the tags of the old and the new values.
     """
 
     what: str
