@@ -195,8 +195,14 @@ class L1:
         self._is_subscribed = True
 
     def heard(self, epoch: str, names: Sequence[str] = ()) -> None:
-        """A notice came by the subscription: these names have changed. Without names it is a heartbeat."""
+        """A notice came by the subscription: these names have changed. Without names it is a heartbeat.
+
+        Without an epoch nothing is cached anywhere, and so nothing is served here.
+        """
         if not self._is_subscribed:
+            return
+        if not epoch:
+            self._clear("no_epoch")
             return
         now = self._clock()
         if self._epoch is None:

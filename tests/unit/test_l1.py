@@ -258,6 +258,16 @@ def test_what_was_returned_but_not_kept_leaves_nothing_older_behind(l1: L1) -> N
     assert l1.get("user:1") is None
 
 
+def test_without_an_epoch_nothing_is_served(l1: L1) -> None:
+    keep(l1, "user:1")
+    l1.heard("")
+    assert not l1.is_serving
+    assert not keep(l1, "user:1")
+    l1.heard("e2")
+    assert l1.get("user:1") is None
+    assert keep(l1, "user:1")
+
+
 def test_why_it_was_emptied_is_told() -> None:
     reasons: list[str] = []
     l1 = L1(on_clear=reasons.append)
