@@ -80,6 +80,7 @@ def _check(server: Server, count: int) -> tuple[int, int]:
     return done, calls
 
 
+@pytest.mark.timeout(900)
 def test_the_scripts_do_what_the_rules_say(
     empty_valkey: str, record_property: RecordProperty, capsys: pytest.CaptureFixture[str]
 ) -> None:
