@@ -7,34 +7,21 @@ itself. Sent twice after a crash in between, a record does no harm: what it says
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Final
 
 import msgspec
 
-from consumers.letters import HEADER_PREFIX
+from consumers.letters import HEADER_PREFIX, LEFT_OUT
 from infra.kafka.browser import open_browser
 from infra.kafka.log import Record
 from infra.kafka.producer import Producer
 from infra.settings import Settings
 from schemas.errors import FreshlineError
 
-REPLAYED: Final = "replayed"
-_FACTS: Final = frozenset(
-    {
-        "topic",
-        "partition",
-        "offset",
-        "timestamp-ms",
-        "group",
-        "reason",
-        "detail",
-        "refused-at-ms",
-        "truncated",
-        REPLAYED,
-    }
-)
+REPLAYED: Final = HEADER_PREFIX + "replayed"
+_REPLAYED_AT: Final = HEADER_PREFIX + "at-ms"
 
 Headers = Sequence[tuple[str, bytes]]
 
@@ -86,10 +73,10 @@ class Letter(msgspec.Struct):
     Attributes:
         origin: where it came from.
         key: as it was.
-        value: as it was, unless it was cut.
+        value: as it was.
         headers: as they were.
         refusals: why, by group.
-        cut_from_bytes: how large the value was, where it was too large to be kept whole.
+        left_out_bytes: how large key and value were, where they could not be kept (0 if unknown); else None.
         replayed_at_ms: when it was last sent again, in milliseconds since 1970.
     """
 
@@ -98,7 +85,7 @@ class Letter(msgspec.Struct):
     value: bytes | None
     headers: Headers
     refusals: dict[str, Refusal] = msgspec.field(default_factory=dict)
-    cut_from_bytes: int | None = None
+    left_out_bytes: int | None = None
     replayed_at_ms: int | None = None
 
     @property
@@ -120,7 +107,7 @@ async def read_letters(settings: Settings) -> list[Letter]:
     async with open_browser(settings.kafka.client_arguments()) as browser:
         async for record in browser.read(settings.dead_letter_topic):
             # Whoever may write there may also write nonsense.
-            with suppress(ValueError, UnknownLetterError):
+            with suppress(KeyError, ValueError, UnknownLetterError):
                 _add(record, letters, replayed)
     for origin, at_ms in replayed.items():
         if origin in letters:
@@ -155,7 +142,7 @@ async def replay(
         done: called for each that was sent.
 
     Returns:
-        Those that were sent again before, or whose value was not kept whole.
+        Those that were sent again before, or that could not be kept whole.
 
     Raises:
         StoreUnavailableError: Kafka does not answer.
@@ -163,11 +150,11 @@ async def replay(
     left_out = []
     async with Producer(settings.kafka.client_arguments()) as producer:
         for letter in letters:
-            if letter.cut_from_bytes is not None or (letter.replayed_at_ms is not None and not again):
+            if letter.left_out_bytes is not None or (letter.replayed_at_ms is not None and not again):
                 left_out.append(letter)
                 continue
             origin = letter.origin
-            mark = (HEADER_PREFIX + REPLAYED, str(origin).encode())
+            mark = (REPLAYED, str(origin).encode())
             await producer.send(
                 origin.topic,
                 key=letter.key,
@@ -179,7 +166,7 @@ async def replay(
             await producer.send(
                 settings.dead_letter_topic,
                 key=mark[1],
-                headers=[mark, (HEADER_PREFIX + "at-ms", str(_now_ms()).encode())],
+                headers=[mark, (_REPLAYED_AT, str(_now_ms()).encode())],
             )
             done(letter)
     return left_out
@@ -187,37 +174,21 @@ async def replay(
 
 def _add(record: Record, letters: dict[Origin, Letter], replayed: dict[Origin, int]) -> None:
     headers = [(name, bytes(value or b"")) for name, value in record.headers]
-    if record.value is None and headers and headers[0][0] == HEADER_PREFIX + REPLAYED and len(headers) == 2:  # noqa: PLR2004 - the mark's two
-        replayed[Origin.parse(headers[0][1].decode())] = int(headers[1][1])
+    facts = {name: value.decode() for name, value in headers if name.startswith(HEADER_PREFIX)}
+    if facts.keys() == {REPLAYED, _REPLAYED_AT}:
+        replayed[Origin.parse(facts[REPLAYED])] = int(facts[_REPLAYED_AT])
         return
-    facts, own = _take_apart(headers)
-    if facts is None:
-        return
-    origin = Origin(facts["topic"], int(facts["partition"]), int(facts["offset"]))
-    refusal = Refusal(facts["group"], facts["reason"], facts["detail"], int(facts["refused-at-ms"]))
+
+    def fact(name: str) -> str:
+        return facts[HEADER_PREFIX + name]
+
+    origin = Origin(fact("topic"), int(fact("partition")), int(fact("offset")))
+    refusal = Refusal(fact("group"), fact("reason"), fact("detail"), int(fact("refused-at-ms")))
+    own = [header for header in headers if not header[0].startswith(HEADER_PREFIX)]
     letter = letters.setdefault(origin, Letter(origin, record.key, record.value, own))
     letter.refusals[refusal.group] = refusal
-    if "truncated" in facts:
-        letter.cut_from_bytes = int(facts["truncated"])
-
-
-def _take_apart(headers: Headers) -> tuple[Mapping[str, str] | None, Headers]:
-    """What the letter says of its record, and the record's own headers before that.
-
-    The record may have carried headers of the same names: it was sent again once, or means ill. Ours come last.
-    """
-    facts: dict[str, str] = {}
-    end = len(headers)
-    while end:
-        name, value = headers[end - 1]
-        fact = name.removeprefix(HEADER_PREFIX)
-        if not name.startswith(HEADER_PREFIX) or fact not in _FACTS - {REPLAYED} or fact in facts:
-            break
-        facts[fact] = value.decode(errors="replace")
-        end -= 1
-    if not {"topic", "partition", "offset", "group", "reason", "detail", "refused-at-ms"} <= set(facts):
-        return None, headers
-    return facts, headers[:end]
+    if LEFT_OUT in facts:
+        letter.left_out_bytes = int(facts[LEFT_OUT])
 
 
 def _now_ms() -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from freshline.dead_letters import Letter, Origin, chosen, read_letters, replay
+from freshline.dead_letters import Origin, chosen, read_letters, replay
 from infra.configuration import load_settings
 from schemas.errors import SettingsError
 
@@ -44,7 +44,9 @@ def show(
     for refusal in letter.refusals.values():
         typer.echo(f"refused         {_time(refusal.at_ms)} by {refusal.group}: {refusal.reason}: {refusal.detail}")
     typer.echo(f"key             {_size(letter.key)}")
-    typer.echo(f"value           {_size(letter.value)}" + _cut(letter))
+    typer.echo(f"value           {_size(letter.value)}")
+    if letter.left_out_bytes is not None:
+        typer.echo(f"left out        {letter.left_out_bytes or 'unknown'} bytes: read them at the origin")
     for name, _ in letter.headers:
         typer.echo(f"header          {name}")
     if letter.replayed_at_ms is not None:
@@ -77,8 +79,11 @@ async def _replay(origins: list[Origin], *, again: bool) -> None:
         settings, wanted, again=again, done=lambda letter: typer.echo(f"sent again: {letter.origin}")
     )
     for letter in left_out:
-        if letter.cut_from_bytes is not None:
-            typer.echo(f"left out: {letter.origin}, whose value was too large to be kept whole", err=True)
+        if letter.left_out_bytes is not None:
+            typer.echo(
+                f"left out: {letter.origin}, too large to be kept: read it at its origin while its topic keeps it",
+                err=True,
+            )
         elif origins:
             typer.echo(
                 f"left out: {letter.origin}, which was sent again already (--again sends it once more)", err=True
@@ -87,10 +92,6 @@ async def _replay(origins: list[Origin], *, again: bool) -> None:
 
 def _size(content: bytes | None) -> str:
     return "none" if content is None else f"{len(content)} bytes"
-
-
-def _cut(letter: Letter) -> str:
-    return "" if letter.cut_from_bytes is None else f", cut from {letter.cut_from_bytes}"
 
 
 def _text(content: bytes | None) -> str:
