@@ -212,8 +212,7 @@ def make_settings(stack: LocalStack) -> Iterator[MakeSettings]:
 
     yield make
     for settings in made:
-        with suppress(httpx.TransportError):  # a test may have broken it
-            httpx.delete(f"{settings.connect.url}/connectors/{settings.connect.connector}", trust_env=False)
+        _wait_for(_delete_connector(settings))
         _drop(settings.postgres)
 
 
@@ -235,15 +234,40 @@ def _own_names(own: str) -> dict[str, str]:
 
 def _drop(settings: PostgresSettings) -> None:
     """Drop a database with whatever holds it: its replication slots, then its sessions."""
-    maintenance = settings.model_copy(update={"database": "postgres"})
-    _execute(
-        maintenance,
-        f"""select pg_terminate_backend(active_pid) from pg_replication_slots
-            where database = '{settings.database}' and active""",
-        f"""select pg_drop_replication_slot(slot_name) from pg_replication_slots
-            where database = '{settings.database}' and not active""",
-        f"drop database if exists {settings.database} with (force)",
-    )
+    name = settings.database
+
+    async def drop() -> None:
+        maintenance = settings.model_copy(update={"database": "postgres"})
+        connection = await asyncpg.connect(**maintenance.connect_arguments())
+        try:
+            if not await connection.fetchval("select 1 from pg_database where datname = $1", name):
+                return
+            # Debezium would come back as often as it is sent away.
+            await connection.execute(f"alter database {name} allow_connections false")
+            async with asyncio.timeout(30):
+                while await connection.fetch(  # noqa: ASYNC110 - nobody is told when a slot is let go
+                    "select pg_terminate_backend(active_pid) from pg_replication_slots where database = $1 and active",
+                    name,
+                ):
+                    await asyncio.sleep(0.05)
+            await connection.execute(
+                "select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = $1", name
+            )
+            await connection.execute(f"drop database {name} with (force)")
+        finally:
+            await connection.close()
+
+    _wait_for(drop())
+
+
+async def _delete_connector(settings: Settings) -> None:
+    """Delete a test's connector, if it has one and Connect is there: a test may have broken it."""
+    with suppress(httpx.TransportError, TimeoutError):
+        async with httpx.AsyncClient(base_url=settings.connect.url, trust_env=False) as client, asyncio.timeout(15):
+            path = f"/connectors/{settings.connect.connector}"
+            # While it shares out connectors it refuses.
+            while (await client.delete(path)).status_code not in {204, 404}:  # noqa: ASYNC110 - it has no events
+                await asyncio.sleep(0.2)
 
 
 def _execute(server: PostgresSettings, *statements: str) -> None:
