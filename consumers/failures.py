@@ -18,7 +18,11 @@ class Action(enum.Enum):
 
 TABLE: Final[tuple[tuple[type[BaseException], Action, str], ...]] = (
     (StoreUnavailableError, Action.RETRY, "Kafka, Postgres or Redis is away: it is waited for, with growing pauses."),
-    (SourceChangedError, Action.RETRY, "The log is another one: a new epoch begins by itself."),
+    (
+        SourceChangedError,
+        Action.RETRY,
+        "No log is followed, or another one: an epoch begins by itself once there is one.",
+    ),
     (MalformedRecordError, Action.DEAD_LETTER, "See `freshline dead-letters list`; mend the producer, then replay."),
 )
 

@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping
-from typing import Final
+from typing import Final, NoReturn
 
 from infra.kafka.log import ChangeLog, Partition
 from infra.kafka.topic_ids import UNKNOWN
 from infra.logs import logger
 from infra.metrics import WorkerMetrics
-from infra.postgres.moments import Primary
+from infra.postgres.moments import NOT_FOLLOWED, Primary
 from infra.redis.coherence import NO_FLOOR_YET, Coherence, State, watermark_field
+from schemas.errors import SourceChangedError
 
 _GENERATION_BYTES: Final = 9
 _log = logger("positions")
+
+
+class NotFollowedError(SourceChangedError):
+    """There is no log that could keep copies fresh: no connector was applied yet, say, or a topic was deleted."""
 
 
 class Positions:
@@ -72,6 +77,7 @@ class Positions:
         """Read the watermarks of what is doubted and go on from there, in a new epoch if they don't fit the log.
 
         Raises:
+            NotFollowedError: no log is followed; the epoch is ended.
             StoreUnavailableError: Redis, Kafka or Postgres does not answer.
         """
         owned = self._log.owned()
@@ -84,6 +90,11 @@ class Positions:
             self._topic_ids = await self._log.topic_ids()
             state = await self._coherence.state()
             identity = await self._primary.identity()
+            if identity.endswith(f"/{NOT_FOLLOWED}"):
+                await self._end_epoch(state, "no slot is followed from its beginning. Run `freshline connector apply`")
+            if missing := [topic for topic in self._log.topics if topic not in self._topic_ids]:
+                names = ", ".join(missing)
+                await self._end_epoch(state, f"Kafka has no topic {names}. Run `freshline topics apply`")
             bounds = await self._log.bounds(partitions)
             reason = self._misfit(state, identity, bounds)
             if reason is not None:
@@ -141,6 +152,13 @@ class Positions:
                 return "retention_overtook"
         return None
 
+    async def _end_epoch(self, state: State, reason: str) -> NoReturn:
+        self.epoch = ""
+        if state.epoch:
+            await self._coherence.end_epoch()
+            _log.warning("epoch_ended", group=self._log.group, reason=reason, epoch=state.epoch)
+        raise NotFollowedError(f"Nothing may be cached: {reason}.")
+
     async def _begin_epoch(self, state: State, identity: str, reason: str) -> None:
         everything = await self._log.all_partitions()
         bounds = await self._log.bounds(everything)
@@ -157,6 +175,7 @@ class Positions:
         if epoch == generation:
             self._metrics.epochs.labels(self._log.group, reason).inc()
             _log.warning("epoch_begun", group=self._log.group, reason=reason, epoch=epoch)
+            await self._coherence.forget_watermarks([f for p in everything for f in self._former_fields(state, p)])
 
     async def _set_floor(self, state: State, identity: str) -> None:
         """Let events create again: the position is read within the epoch, so what readers were given lies below it."""
@@ -167,6 +186,10 @@ class Positions:
 
     def _is_made_anew(self, state: State, partition: Partition) -> bool:
         """Whether the topic was another one when it was last applied: what was committed then says nothing of it."""
-        field = self.field(partition)
-        others = watermark_field(self._log.group, f"{partition.topic}@", 0).rpartition("/")[0]
-        return field not in state.watermarks and any(name.startswith(others) for name in state.watermarks)
+        return self.field(partition) not in state.watermarks and bool(self._former_fields(state, partition))
+
+    def _former_fields(self, state: State, partition: Partition) -> list[str]:
+        """The watermarks of the topic's former makings, under whichever id."""
+        any_id = watermark_field(self._log.group, f"{partition.topic}@", 0).rpartition("/")[0]
+        present = self.field(partition).rpartition("/")[0]
+        return [f for f in state.watermarks if f.startswith(any_id) and f.rpartition("/")[0] != present]

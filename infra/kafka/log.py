@@ -91,7 +91,8 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             before_revoked: awaited before partitions are given up; what it applied is committed by then.
         """
         self.group = group
-        self._topics = topics
+        self.topics = topics
+        self._topic_ids: dict[str, str] = {}
         self._before_revoked = before_revoked
         self._assigned: set[Partition] = set()
         self._options = {
@@ -122,7 +123,7 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             StoreUnavailableError: Kafka does not answer.
         """
         consumer = AIOKafkaConsumer(**self._options)
-        consumer.subscribe(topics=list(self._topics), listener=self)
+        consumer.subscribe(topics=list(self.topics), listener=self)
         try:
             with kafka_errors():
                 await consumer.start()
@@ -234,10 +235,16 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             return {p: await self._open.position(p) for p in partitions if p in owned}
 
     async def topic_ids(self) -> dict[str, str]:
-        """The ids of its topics. A topic made anew has another one."""
+        """The ids of those of its topics that exist. A topic made anew has another one."""
         with kafka_errors():
             # The driver has no public way to send a request of its own kind.
-            return await topic_ids(self._open._client, self._topics)  # noqa: SLF001
+            client = self._open._client  # noqa: SLF001
+            found = await topic_ids(client, self.topics)
+            if found != self._topic_ids:
+                # It would look for partitions that came or went only when its picture of them is old.
+                await client.force_metadata_update()
+            self._topic_ids = found
+        return found
 
     async def committed(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
         """The group's committed offsets; None where there is none."""
@@ -247,7 +254,7 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     async def all_partitions(self) -> set[Partition]:
         """Every partition of the topics that it reads, whoever has it."""
         found = set()
-        for topic in self._topics:
+        for topic in self.topics:
             numbers = self._open.partitions_for_topic(topic) or set()
             found |= {TopicPartition(topic, number) for number in numbers}
         return found

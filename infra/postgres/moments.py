@@ -29,6 +29,8 @@ _GONE = (asyncpg.InterfaceError, asyncpg.PostgresConnectionError, asyncpg.Operat
 # Ids are 32-bit numbers within an epoch, and the first few mean something else than a transaction.
 _XIDS = 1 << 32
 _FIRST_NORMAL_XID = 3
+# The generation in an identity while no log is followed from its beginning: nothing may be cached.
+NOT_FOLLOWED = "-"
 
 
 class Moment(msgspec.Struct, frozen=True):
@@ -103,7 +105,7 @@ class Primary:
         except asyncpg.UndefinedTableError as error:
             msg = "The database is not prepared: it has no table freshline.slot. Run `freshline db prepare` first."
             raise NotPreparedError(msg) from error
-        return f"{system}/{timeline}/{generation or '-'}"
+        return f"{system}/{timeline}/{generation or NOT_FOLLOWED}"
 
     async def is_future_or_aborted(self, xid: int) -> bool:
         """Whether no committed change can carry this transaction id: it was not given out yet, or was rolled back.

@@ -9,7 +9,7 @@ Keys of a namespace: ``<ns>:state``, ``<ns>:<entry>``, ``<ns>:tag:<tag>``; notic
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha1
 from typing import Any, Final, cast
@@ -140,13 +140,19 @@ class Coherence:
         _, stored = await self._script("epoch", [self.state_key], [request])
         return bytes(stored).decode()
 
+    async def forget_watermarks(self, fields: Collection[str]) -> None:
+        """Forget watermarks that nothing can be applied on any more."""
+        if fields:
+            with _wrapped():
+                await self._client.hdel(self.state_key, *fields)
+
     async def end_epoch(self) -> None:
         """Let nothing be cached: no log is followed that could keep it fresh.
 
         An epoch that another worker began meanwhile may be the one that ends: it begins again, at the cost of misses.
         """
         with _wrapped():
-            await cast("Awaitable[int]", self._client.hdel(self.state_key, "epoch"))
+            await self._client.hdel(self.state_key, "epoch")
         await self.beat("")
 
     async def beat(self, epoch: str) -> None:

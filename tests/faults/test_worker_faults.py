@@ -306,7 +306,7 @@ async def test_a_topic_made_anew_begins_a_new_epoch_though_it_grew_past_the_wate
 
 
 async def test_a_topic_made_anew_under_a_running_worker_begins_a_new_epoch(ground: Ground) -> None:
-    async with ground.worker() as running:
+    async with ground.worker():
         await ground.change_user(user(1, name="stale"))
         await ground.user_is(1, name="stale")
         epoch = (await ground.state()).epoch
@@ -314,7 +314,7 @@ async def test_a_topic_made_anew_under_a_running_worker_begins_a_new_epoch(groun
         for number in (1, 2, 3):
             await ground.change_user(user(number))
         await begun(ground, epoch)
-        await running.until_ready()
+        await ground.all_applied()
         assert await ground.user(1) is None
         await ground.change_user(user(4))
         await ground.user_is(4)
@@ -331,6 +331,41 @@ async def test_a_slot_made_anew_begins_a_new_epoch_even_under_load(ground: Groun
             return running.count("freshline_epochs_total", reason="identity_changed") == 1
 
         await eventually(is_noticed, "the worker notices the other slot")
+        assert await ground.user(1) is None
+
+
+async def test_nothing_is_cached_while_no_log_is_followed(ground: Ground) -> None:
+    async with ground.worker() as running:
+        await ground.change_user(user(1, name="stale"))
+        await ground.user_is(1, name="stale")
+        epoch = (await ground.state()).epoch
+        await ground.connection.execute("DELETE FROM freshline.slot")
+
+        async def is_ended() -> bool:
+            return not (await ground.state()).epoch
+
+        await eventually(is_ended, "the epoch ends")
+        assert await ground.user(1) is None
+        assert not running.progress.is_ready
+        await ground.connection.execute(
+            "INSERT INTO freshline.slot (slot_name, created_lsn) VALUES ($1, '0/0')", ground.settings.postgres.slot
+        )
+        await begun(ground, epoch)
+        await running.until_ready()
+        assert await ground.user(1) is None
+
+
+async def test_nothing_is_cached_while_a_topic_is_missing(ground: Ground) -> None:
+    async with ground.worker():
+        await ground.change_user(user(1, name="stale"))
+        await ground.user_is(1, name="stale")
+        async with administrator(ground) as admin:
+            await admin.delete_topics([ground.topic("documents")])
+
+        async def is_ended() -> bool:
+            return not (await ground.state()).epoch
+
+        await eventually(is_ended, "the epoch ends")
         assert await ground.user(1) is None
 
 
