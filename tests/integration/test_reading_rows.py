@@ -169,6 +169,26 @@ async def test_a_fill_that_an_event_overtook_is_refused(
     assert await name_of(reader, ann) == "Anna"
 
 
+async def test_what_was_returned_past_a_refused_fill_is_what_the_next_hit_gives(
+    ground: Ground, reader: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = await ground.new_user()
+    place = await ground.rename(ann, "Anna")
+    earlier = await ground.row_effect(USERS, f"user:{ann}", place, str(ann))
+    await ground.rename(ann, "Annabel")
+    slow = Slow(monkeypatch)
+    reading = asyncio.create_task(name_of(reader, ann))
+    await slow.has_read.wait()
+    slow.undo()
+    await ground.apply(earlier)  # takes the lease's place with an older value than was read
+    slow.go_on.set()
+    assert await reading == "Annabel"
+    assert reader.count("freshline_fills_total", outcome="refused") == 1
+    async with ground.opened() as other:
+        assert await name_of(other, ann) == "Annabel"
+        assert other.count("cache_hits_total", tier="l2") == 1
+
+
 async def test_what_an_event_overtook_is_not_kept_in_memory(
     ground: Ground, reader: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
