@@ -105,6 +105,8 @@ async def test_a_drop_between_lease_and_fill_refuses_the_result(ground: Ground, 
     await titles.has_run.wait()
     await start_conversation(ground, titles.user, "one")
     await ground.apply(effects.drop_tag(f"user:{titles.user}"))
+    # Another query makes the tag anew meanwhile.
+    await reader.cache.query(f"user:{titles.user}:other", Titles(titles.user))
     titles.go_on.set()
     assert await running == []
     assert reader.count("freshline_fills_total", outcome="refused") == 1
