@@ -85,8 +85,9 @@ class ConnectService(JavaService):
             "status.storage.topic": f"{GROUP}.status",
             "status.storage.replication.factor": "1",
             "status.storage.partitions": "1",
-            # How far Postgres may drop its log follows from the flushed offsets.
-            "offset.flush.interval.ms": "5000",
+            # How far Postgres may drop its log follows from the flushed offsets, and so does how soon it is known that
+            # everything committed is in Kafka, which every verification waits for.
+            "offset.flush.interval.ms": "1000",
             # Everything is on the class path; scanning it for plugins would take longer than all the rest.
             "plugin.discovery": "service_load",
             "connector.client.config.override.policy": "All",
