@@ -25,11 +25,12 @@ class PlainView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._began = time.monotonic()
         self._due = 0.0
 
     def tell(self, text: str) -> None:
-        """What is being done now."""
-        self._console.print(text, highlight=False)
+        """What is being done now, and since when."""
+        self._console.print(rf"\[{time.monotonic() - self._began:5.1f} s] {text}", highlight=False)
 
     def show(self, figures: Figures) -> None:
         """The figures, now and then."""
@@ -57,12 +58,13 @@ class LiveView:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._began = time.monotonic()
         self._live: Live | None = None
 
     def tell(self, text: str) -> None:
-        """What is being done now."""
+        """What is being done now, and since when."""
         self.close()
-        self._console.print(f"[dim]{text}[/]", highlight=False)
+        self._console.print(rf"[dim]\[{time.monotonic() - self._began:5.1f} s] {text}[/]", highlight=False)
 
     def show(self, figures: Figures) -> None:
         """The figures of this moment."""

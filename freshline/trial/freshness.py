@@ -35,8 +35,14 @@ class Freshness:
         self._expected: OrderedDict[str, float] = OrderedDict()
         self._heard: OrderedDict[str, float] = OrderedDict()
         self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._counts = False
         self.all: list[float] = []
         self.first_at: float | None = None
+
+    def begin(self) -> None:
+        """Count from now on: the workers are ready. What was committed before waited for them, not for its turn."""
+        self._expected.clear()
+        self._counts = True
 
     def committed(self, keys: Iterable[str]) -> None:
         """Rows with these keys are new, as of now."""
@@ -70,8 +76,9 @@ class Freshness:
         self._sample(heard_at - self._expected.pop(key), heard_at)
 
     def _sample(self, seconds: float, at: float) -> None:
-        self._recent.append(max(0.0, seconds))
-        self.all.append(max(0.0, seconds))
+        if self._counts:
+            self._recent.append(max(0.0, seconds))
+            self.all.append(max(0.0, seconds))
         if self.first_at is None:
             self.first_at = at
 

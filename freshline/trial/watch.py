@@ -67,6 +67,7 @@ class Watch:
         self._distance = distance
         self._registry = registry
         self._began = time.monotonic()
+        self._is_ready = False
         self._history: deque[tuple[float, int, int, float]] = deque()
 
     async def figures(self) -> Figures:
@@ -77,6 +78,9 @@ class Watch:
             StoreUnavailableError: Kafka or Redis does not answer.
         """
         self._workers.check()
+        if not self._is_ready and await self._workers.is_ready():
+            self._is_ready = True
+            self._freshness.begin()
         behind = await self._distance.behind(await self._distance.ends())
         events = sum((await self._workers.totals("freshline_records_total")).values())
         letters = sum((await self._workers.totals("freshline_dead_letters_total")).values())

@@ -43,6 +43,13 @@ class Workers:
         if code is not None:
             raise WorkersEndedError(f"The workers ended with exit code {code}; {log_tail(self._log_file)}")
 
+    async def is_ready(self) -> bool:
+        """Whether every worker has its place in the log, and no store is away."""
+        try:
+            return (await self._client.get("/ready")).status_code == httpx.codes.OK
+        except httpx.HTTPError:
+            return False
+
     async def totals(self, name: str, *labels: str) -> dict[tuple[str, ...], float]:
         """A metric of theirs, summed over all labels but these; empty while they don't answer."""
         try:
