@@ -16,7 +16,15 @@ from typing import Any, Final, cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import BusyLoadingError, NoScriptError, ReadOnlyError, RedisError
+from redis.exceptions import (
+    BusyLoadingError,
+    MasterDownError,
+    NoScriptError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -33,6 +41,8 @@ from schemas.wal import Snapshot
 _pack = msgspec.msgpack.Encoder().encode
 # The floor of an epoch whose first position nobody has read yet: no event creates under it.
 NO_FLOOR_YET: Final = 1 << 52
+# Begin the answers of a server that can't write for a while, where redis-py has no class for them.
+_REFUSING: Final = ("MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN")
 _NO_WRITE: Final = WriteToken(0, 0)
 
 
@@ -81,6 +91,11 @@ def _wrapped() -> Iterator[None]:
         yield
     except (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError) as error:
         msg = f"Redis does not answer ({error}). Check FRESHLINE_REDIS__URL and that the server is up."
+        raise StoreUnavailableError(msg) from error
+    except ResponseError as error:
+        if not isinstance(error, (OutOfMemoryError, MasterDownError)) and not str(error).startswith(_REFUSING):
+            raise
+        msg = f"Redis takes no writes ({error}). It needs memory, its replicas or its disk back."
         raise StoreUnavailableError(msg) from error
 
 

@@ -250,6 +250,28 @@ async def test_redis_killed_and_restarted_is_waited_for_and_served_from_again(
         assert running.count("freshline_store_away_total") > 0
 
 
+async def test_redis_that_is_full_is_waited_for(ground: Ground) -> None:
+    async with ground.worker() as running:
+        await ground.change_user(user(1, name="before"))
+        await ground.user_is(1, name="before")
+        limits = {"maxmemory": "1", "maxmemory-policy": "noeviction"}
+        former = {name: (await ground.redis.config_get(name))[name] for name in limits}
+        for name, value in limits.items():
+            await ground.redis.config_set(name, value)
+        try:
+            await ground.change_user(user(1, name="after"))
+
+            async def waits() -> bool:
+                return running.count("freshline_store_away_total") > 1
+
+            await eventually(waits, "the worker waits for Redis")
+        finally:
+            for name, limit in former.items():
+                await ground.redis.config_set(name, limit or "0")
+        await ground.user_is(1, name="after")
+        assert running.count("freshline_epochs_total") == 1
+
+
 async def test_a_broker_that_restarts_is_waited_for(ground: Ground, stack: LocalStack) -> None:
     async with ground.worker() as running:
         await ground.change_user(user(1, name="before"))
