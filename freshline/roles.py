@@ -57,11 +57,6 @@ class StuckError(FreshlineError):
     """A worker went nowhere although there was something to do. The process ends, so that it is started anew."""
 
 
-def floor_ttl_ms(catalog: Catalog) -> int:
-    """How long floors live: twice the longest entry, so that clocks may differ by as much as an entry lives."""
-    return 2000 * max(table.ttl_s for table in catalog.tables)
-
-
 @asynccontextmanager
 async def open_worker(
     role: str, settings: Settings, catalog: Catalog, metrics: WorkerMetrics, progress: Progress
@@ -107,7 +102,7 @@ async def open_worker(
             letters=Letters(producer, topic=settings.dead_letter_topic, group=sink.group),
             metrics=metrics,
             progress=progress,
-            floor_ttl_ms=floor_ttl_ms(catalog),
+            floor_ttl_ms=catalog.floor_ttl_ms,
         )
         yield worker
 
