@@ -9,7 +9,7 @@ from typing import Final
 from tests.model.world import Change, Query, ReaderSpec, Row, Transaction, WorkerSpec, World
 from tests.model.worlds import LATE_FIRST, MOVE, QUERY_READER, READER, REMEMBERING, TAGGED, TRUNCATE, UPDATE
 
-# Larger ones, for an hour without company: FRESHLINE_MODEL_DEPTH=2.
+# Larger ones, with FRESHLINE_MODEL_DEPTH=2: some minutes.
 DEEP_WORLDS: Final[Mapping[str, World]] = MappingProxyType(
     {
         world.name: world
@@ -41,7 +41,6 @@ DEEP_WORLDS: Final[Mapping[str, World]] = MappingProxyType(
                 (Transaction(2, UPDATE), Transaction(1, UPDATE)),
                 readers=(REMEMBERING, REMEMBERING),
                 failovers=1,
-                disconnects=1,
                 late_visibility=False,
                 max_batch=1,
             ),
