@@ -114,7 +114,10 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             "metadata_max_age_ms": 30_000,
         }
         self._is_careful = False
+        self._arguments = arguments
         self._consumer: AIOKafkaConsumer | None = None
+        # Asks where topics begin and end. On the connection that waits for records, it would wait for them, too.
+        self._observer: AIOKafkaConsumer | None = None
 
     async def __aenter__(self) -> Self:
         """Join the group.
@@ -124,13 +127,18 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         """
         consumer = AIOKafkaConsumer(**self._options)
         consumer.subscribe(topics=list(self.topics), listener=self)
+        observer = AIOKafkaConsumer(
+            **self._arguments, isolation_level="read_committed", request_timeout_ms=_REQUEST_TIMEOUT_MS
+        )
         try:
             with kafka_errors():
+                await observer.start()
                 await consumer.start()
         except BaseException:
             await consumer.stop()
+            await observer.stop()
             raise
-        self._consumer = consumer
+        self._consumer, self._observer = consumer, observer
         return self
 
     async def __aexit__(
@@ -138,8 +146,18 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     ) -> None:
         """Leave the group, so that the others take over at once."""
         consumer, self._consumer = self._consumer, None
+        observer, self._observer = self._observer, None
         if consumer is not None:
             await consumer.stop()
+        if observer is not None:
+            await observer.stop()
+
+    @property
+    def _observing(self) -> AIOKafkaConsumer:
+        if self._observer is None:
+            msg = f"The log of group {self.group} is not open. Use it inside `async with`."
+            raise NotOpenError(msg)
+        return self._observer
 
     @property
     def _open(self) -> AIOKafkaConsumer:
@@ -224,8 +242,8 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     async def bounds(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
         """First offset and the one after the last, by partition."""
         with kafka_errors():
-            first = await self._open.beginning_offsets(list(partitions))
-            last = await self._open.end_offsets(list(partitions))
+            first = await self._observing.beginning_offsets(list(partitions))
+            last = await self._observing.end_offsets(list(partitions))
         return {partition: (first[partition], last[partition]) for partition in partitions}
 
     async def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
@@ -238,11 +256,10 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         """The ids of those of its topics that exist. A topic made anew has another one."""
         with kafka_errors():
             # The driver has no public way to send a request of its own kind.
-            client = self._open._client  # noqa: SLF001
-            found = await topic_ids(client, self.topics)
+            found = await topic_ids(self._observing._client, self.topics)  # noqa: SLF001
             if found != self._topic_ids:
                 # It would look for partitions that came or went only when its picture of them is old.
-                await client.force_metadata_update()
+                await self._open._client.force_metadata_update()  # noqa: SLF001
             self._topic_ids = found
         return found
 
