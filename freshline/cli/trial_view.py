@@ -96,7 +96,8 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
     yield "freshness", f"p50 {_ms(figures.p50_s)} p99 {_ms(figures.p99_s)}"
     yield "reads", f"{figures.reads:,} ({figures.reads_per_s:,.0f}/s)"
     yield "answered by", _shares(figures.hits)
-    yield "lag", ", ".join(f"{group.rpartition('.')[2]} {records}" for group, records in figures.lag.items())
+    lag = ", ".join(f"{group.rpartition('.')[2]} {records}" for group, records in figures.lag.items())
+    yield "lag", lag or "workers are starting"
     errors = {"dead letters": figures.dead_letters, "store away": figures.away, "reads too old": figures.violations}
     yield "errors", ", ".join(f"{name} {count}" for name, count in errors.items() if count) or "none"
 

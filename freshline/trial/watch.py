@@ -33,7 +33,7 @@ class Figures(msgspec.Struct, frozen=True):
         p50_s: freshness: from commit to readable in Redis, half of the rows.
         p99_s: freshness: all but one in a hundred.
         hits: reads answered so far, by tier.
-        lag: records not applied yet, by group.
+        lag: records not applied yet, by group; empty while the workers find their places.
         dead_letters: so far.
         away: changes and reads that found a store away, so far.
         violations: reads that were older than the write whose token they presented, so far.
@@ -102,7 +102,7 @@ class Watch:
             p50_s=quantile(recent, 0.50),
             p99_s=quantile(recent, 0.99),
             hits=hits_by_tier(self._registry),
-            lag={group: sum(lag.values()) for group, lag in behind.items()},
+            lag={group: sum(lag.values()) for group, lag in behind.items()} if self._is_ready else {},
             dead_letters=round(letters),
             away=counts.away,
             violations=len(counts.violations),
