@@ -327,6 +327,9 @@ class Settings(BaseSettings):
 
     # Where the catalog is: `package.module:NAME`.
     catalog: str = "schemas.voiceassist:VOICEASSIST"
+    # Where the functions are that run cached queries again, so that their results can be verified:
+    # `package.module:NAME` of a `freshline.verification.derivations.Derivations`.
+    derivations: str | None = None
     # Prefix of every key in Redis.
     namespace: str = Field("freshline", pattern=r"^[a-z][a-z0-9_.-]*$")
     # Debezium's `topic.prefix`: the topics of the tables are `<topic_prefix>.<schema>.<table>`.

@@ -13,9 +13,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from freshline.catalogs import load_catalog
+from freshline.catalogs import load_catalog, load_derivations
 from freshline.explanation import Explanation, as_plain, open_explainer
-from freshline.reference.queries import DERIVATIONS
 from infra.configuration import load_settings
 from infra.settings import Settings
 from schemas.entry import PLACEHOLDER, Header
@@ -51,7 +50,7 @@ def explain(
 
 async def _explain(settings: Settings, key: str, *, values: bool) -> Explanation:
     async with open_explainer(settings, load_catalog(settings.catalog)) as explainer:
-        return await explainer.explain(key, DERIVATIONS, values=values)
+        return await explainer.explain(key, load_derivations(settings), values=values)
 
 
 def _lines(found: Explanation) -> Iterator[tuple[str, str]]:

@@ -9,9 +9,8 @@ import msgspec
 import typer
 from rich.console import Console
 
-from freshline.catalogs import load_catalog
+from freshline.catalogs import load_catalog, load_derivations
 from freshline.cli.report_view import report_lines, report_table
-from freshline.reference.queries import DERIVATIONS
 from freshline.verification.quiet import QUIET_TIMEOUT_S, wait_until_quiet
 from freshline.verification.report import Report
 from freshline.verification.verify import open_verification
@@ -53,5 +52,6 @@ async def _verify(settings: Settings, *, live: bool, timeout_s: float, quiet: bo
                 settings, catalog, timeout_s=timeout_s, tell=lambda what: status.update(f"waiting for {what}")
             )
         status.update("comparing")
-        async with open_verification(settings, catalog, derivations=DERIVATIONS, live=live) as verification:
+        derivations = load_derivations(settings)
+        async with open_verification(settings, catalog, derivations=derivations, live=live) as verification:
             return await verification.run()
