@@ -180,6 +180,21 @@ async def test_a_graceful_stop_commits_what_was_applied_and_leaves_the_group(gro
         assert sum(marks.values()) == 50
 
 
+async def test_a_static_member_that_restarts_goes_on_with_its_partitions(make_settings: MakeSettings) -> None:
+    settings = make_settings(topics=SIZES, worker={"session_timeout_s": 10, "instance": "pod-0"})
+    async with open_ground(settings) as ground:
+        for name in ("first", "second"):
+            async with ground.worker() as running:
+                await ground.change_user(user(1, name=name))
+                await ground.user_is(1, name=name)
+                assert running.count("freshline_epochs_total") == (name == "first")
+            async with administrator(ground) as admin:
+                (described,) = await admin.describe_consumer_groups([settings.group(WRITE_THROUGH)])
+            _, _, state, *_ = described.groups[0]
+            # It keeps its place for the session timeout, so that nothing moves to others and back.
+            assert state == "Stable"
+
+
 async def test_after_kill_9_in_the_middle_of_a_batch_another_worker_goes_on(ground: Ground) -> None:
     count = 20_000
     async with worker_process(ground.settings) as process:
@@ -248,6 +263,20 @@ async def test_redis_killed_and_restarted_is_waited_for_and_served_from_again(
         await ground.change_user(user(1, name="after"))
         await ground.user_is(1, name="after")
         assert running.count("freshline_store_away_total") > 0
+
+
+async def test_a_worker_that_waits_for_redis_stops_when_told_to(ground: Ground, stack: LocalStack) -> None:
+    async with ground.worker() as running:
+        await stack.valkey.kill()
+        await ground.change_user(user(1))
+
+        async def waits() -> bool:
+            return running.count("freshline_store_away_total") > 0
+
+        await eventually(waits, "the worker waits for Redis")
+        started = time.monotonic()
+    assert time.monotonic() - started < 8
+    await stack.valkey.start()
 
 
 async def test_redis_that_is_full_is_waited_for(ground: Ground) -> None:
