@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from schemas.debezium import UNAVAILABLE
 from tests.conftest import MakeSettings
@@ -15,6 +17,7 @@ from tests.integration.worker_ground import (
     Ground,
     Place,
     conversation,
+    encoded,
     envelope,
     eventually,
     open_ground,
@@ -160,6 +163,28 @@ async def test_producers_ask_for_an_invalidation_of_a_pattern_or_a_key(ground: G
         await ground.send("invalidate", None, {"pattern": "user:*"})
         await ground.all_applied(INVALIDATION, "invalidate")
         assert await ground.user(1) is None
+
+
+async def test_what_a_transaction_of_kafka_took_back_is_never_applied_and_its_markers_are_no_lag(
+    ground: Ground,
+) -> None:
+    async with ground.worker() as running:
+        arguments = ground.settings.kafka.client_arguments()
+        async with AIOKafkaProducer(**arguments, transactional_id=ground.settings.namespace) as producer:
+            for name, is_kept in (("taken back", False), ("kept", True)):
+                await producer.begin_transaction()
+                event = encoded(envelope("u", await ground.commit(), after=user(1, name=name)))
+                await producer.send_and_wait(ground.topic("users"), key=b'{"id": 1}', value=event, partition=0)
+                await (producer.commit_transaction() if is_kept else producer.abort_transaction())
+        await ground.user_is(1, name="kept")
+        assert running.count("freshline_records_total") == 1
+        applied_at = time.monotonic()
+
+        async def is_at_the_end() -> bool:
+            # Markers lie beyond the watermark, and nothing will ever be read there.
+            return running.progress._progressed_at > applied_at
+
+        await eventually(is_at_the_end, "the worker knows that nothing is left")
 
 
 # What is visible.
