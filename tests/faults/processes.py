@@ -1,0 +1,72 @@
+"""Workers as processes that a test can kill, stop and continue."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from infra.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """These settings as variables."""
+
+    def flat(values: Mapping[str, Any], prefix: str) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for name, value in values.items():
+            variable = f"{prefix}{name.upper()}"
+            if isinstance(value, Mapping):
+                found |= flat(value, f"{variable}__")
+            elif isinstance(value, SecretStr):
+                found[variable] = value.get_secret_value()
+            elif value is not None and not isinstance(value, frozenset):
+                found[variable] = str(value)
+        return found
+
+    return flat(settings.model_dump(exclude={"local"}), "FRESHLINE_")
+
+
+class WorkerProcess:
+    """``freshline run`` with these roles. Ended by ``kill`` at the latest; its log is appended to over all starts."""
+
+    def __init__(self, settings: Settings, roles: tuple[str, ...], log_file: Path) -> None:
+        self._settings = settings
+        self._roles = roles
+        self._log_file = log_file
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it; it need not be ready when this returns."""
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "freshline", "run", *self._roles],
+                cwd=ROOT,
+                env=os.environ | environment(self._settings),
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is there, stopped or not."""
+        return self._process is not None and self._process.poll() is None
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        assert self._process is not None, "it was not started"
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """Kill it at once, wherever it is."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
