@@ -101,7 +101,8 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             "group_instance_id": instance,
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
-            "partition_assignment_strategy": (StickyPartitionAssignor,),
+            # The driver keeps what a member had in the class, so each member needs a class of its own.
+            "partition_assignment_strategy": (type("MembersAssignor", (StickyPartitionAssignor,), {}),),
             "session_timeout_ms": session_timeout_ms,
             "heartbeat_interval_ms": session_timeout_ms // 4,
             "max_poll_interval_ms": _MAX_POLL_INTERVAL_MS,

@@ -22,7 +22,16 @@ from infra.redis.coherence import NO_FLOOR_YET
 from infra.redis.effects import Batch
 from infra.settings import Settings
 from tests.conftest import MakeSettings
-from tests.integration.worker_ground import SIZES, WRITE_THROUGH, Ground, eventually, open_ground, user
+from tests.integration.worker_ground import (
+    SIZES,
+    WRITE_THROUGH,
+    Ground,
+    conversation,
+    envelope,
+    eventually,
+    open_ground,
+    user,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -113,13 +122,17 @@ async def begun(ground: Ground, former: str) -> None:
 
 
 async def test_two_workers_of_a_group_share_its_partitions_and_one_takes_over_from_the_other(ground: Ground) -> None:
-    async with ground.worker(), ground.worker() as second:
+    async with ground.worker() as first, ground.worker() as second:
 
         async def both_work() -> bool:
+            # Each has three of the six partitions of three topics, so one of these four.
             for partition in (0, 1):
                 await ground.change_user(user(partition, name=str(time.monotonic())), partition=partition)
-            await ground.all_applied()
-            return second.count("freshline_records_total") > 0
+                place = await ground.commit()
+                event = envelope("u", place, table="conversations", after=conversation(partition, 1))
+                await ground.send("conversations", {"id": partition}, event, partition=partition)
+            await ground.all_applied(WRITE_THROUGH, "users", "conversations")
+            return first.count("freshline_records_total") > 0 and second.count("freshline_records_total") > 0
 
         await eventually(both_work, "both workers apply records")
     async with ground.worker() as alone:
