@@ -24,7 +24,7 @@ class Consumer:
         """The one partition."""
         return {PARTITION}
 
-    async def commit(self, offsets: Any) -> None:
+    async def commit(self, offsets: Any) -> None:  # noqa: ARG002 - the driver's form
         """Fail."""
         raise self.error
 
