@@ -38,17 +38,17 @@ class Column(msgspec.Struct, frozen=True):
     nullable: bool = False
 
 
-class Template(msgspec.Struct, frozen=True):
+class Template(msgspec.Struct, frozen=True, dict=True):
     """The form of a key or a tag: a family and the columns that tell its members apart."""
 
     text: str
 
-    @property
+    @cached_property
     def family(self) -> str:
         """What stands before the first value: ``user`` of ``user:{id}``."""
         return self.text.split(":", 1)[0]
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The columns whose values the template takes, in order."""
         return tuple(_PLACEHOLDER.findall(self.text))

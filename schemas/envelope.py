@@ -26,6 +26,7 @@ READ: Final = "r"
 TRUNCATE: Final = "t"
 _ROW_OPERATIONS: Final = frozenset({CREATE, UPDATE, DELETE, READ})
 OPERATIONS: Final = _ROW_OPERATIONS | {TRUNCATE}
+_WITH_A_NEW_ROW: Final = frozenset({CREATE, UPDATE, READ})
 
 # No index of Postgres holds a longer value, unless it shrinks to a fraction when compressed.
 LONGEST_KEY_BYTES: Final = 16 * 1024
@@ -167,8 +168,9 @@ class TableEvents:
             detail = f"the key is not one of {self.table.qualified_name}: {error}"
             raise MalformedRecordError("bad_key", detail) from error
         values = [getattr(found, name) for name in self.table.key]
-        if any(isinstance(value, str) and "\x00" in value for value in values):
-            raise MalformedRecordError("bad_key", "the key holds a NUL character, which no Postgres text can")
+        for value in values:
+            if isinstance(value, str) and "\x00" in value:
+                raise MalformedRecordError("bad_key", "the key holds a NUL character, which no Postgres text can")
         return values
 
     def check_key(self, values: list[Any], row: Any) -> None:
@@ -232,20 +234,22 @@ class TableEvents:
         return tuple(column.name for column in self.table.columns)
 
     def _check(self, op: str, source: Source, *, has_after: bool) -> None:
-        if not source.schema or not source.table:
-            raise MalformedRecordError("unnamed_table", "the event does not say which table it is of")
-        named = f"{source.schema}.{source.table}"
-        if named != self.table.qualified_name:
+        if source.table != self.table.name or source.schema != self.table.schema:
+            if not source.schema or not source.table:
+                raise MalformedRecordError("unnamed_table", "the event does not say which table it is of")
+            named = f"{source.schema}.{source.table}"
             raise (ForeignTableError if named in self._known else OutsideCatalogError)(named)
         if op not in OPERATIONS:
             raise MalformedRecordError("unknown_op", "its operation is none of Debezium's")
-        if has_after is not (op in {CREATE, UPDATE, READ}):
+        if has_after is not (op in _WITH_A_NEW_ROW):
             what = "has a new row" if has_after else "has no new row"
             raise MalformedRecordError("op_contradicts_row", f"an event of operation {op!r} {what}")
         self._check_position(source)
 
     @staticmethod
     def _check_position(source: Source) -> None:
+        if 0 <= (source.lsn or 0) < _LIMIT and 0 <= (source.xid32 or 0) < _LIMIT and 0 <= source.ts_ms < _LIMIT:
+            return
         for name, number in (("lsn", source.lsn), ("txId", source.xid32), ("ts_ms", source.ts_ms)):
             if number is not None and not 0 <= number < _LIMIT:
                 raise MalformedRecordError("impossible_source", f"source.{name} can't be: it is negative or too large")

@@ -36,6 +36,8 @@ _SQL_TYPES: Final = {
 
 def key_part(value: object) -> str:
     """One value as part of a key: text, with the characters that give a key its form escaped."""
+    if type(value) is int:
+        return str(value)
     if value is True or value is False:
         return "true" if value else "false"
     text = str(value)
