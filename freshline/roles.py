@@ -129,6 +129,7 @@ class Roles:
             StuckError: a worker went nowhere.
             FreshlineError: whatever no waiting helps against.
         """
+        failure: BaseException | None = None
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._run(name), name=name) for name in self.progress]
@@ -136,9 +137,11 @@ class Roles:
                 await asyncio.wait(tasks)
                 watch.cancel()
         except* FreshlineError as errors:
-            first = next(_leaves(errors))
-            _log.error("stopped", error=str(first), hint=hint_for(first))
-            raise first from None
+            # Raised in here, it would come out in a group.
+            failure = next(_leaves(errors))
+        if failure is not None:
+            _log.error("stopped", error=str(failure), hint=hint_for(failure))
+            raise failure
 
     async def _run(self, name: str) -> None:
         async with open_worker(name, self._settings, self._catalog, self._metrics, self.progress[name]) as worker:

@@ -77,12 +77,16 @@ class LocalStack:
                 await service.start()
                 done[service.name].set()
 
+            first: FreshlineError | None = None
             try:
                 async with asyncio.TaskGroup() as group:
                     for service in wanted:
                         group.create_task(start_in_turn(service))
             except* FreshlineError as errors:
-                raise _first(errors) from None
+                # Raised in here, it would come out in a group.
+                first = _first(errors)
+            if first is not None:
+                raise first
 
     async def stop(self, names: Collection[str] = SERVICES, *, data: bool = False) -> None:
         """Stop services in order, those that depend on others first. With ``data`` what they stored goes, too.
