@@ -18,6 +18,7 @@ from freshline.trial.watch import TIERS, Figures
 from infra.local.progress import Progress
 
 _PLAIN_EVERY_S: Final = 5.0
+_LARGE_BYTES: Final = 5_000_000
 
 
 class PlainView:
@@ -40,11 +41,12 @@ class PlainView:
 
     @contextmanager
     def downloads(self) -> Iterator[Progress]:
-        """One line for each file."""
+        """One line for each large file."""
 
         @contextmanager
         def show(what: str, total_bytes: int) -> Iterator[Callable[[int], None]]:
-            self.tell(f"downloading {what} ({total_bytes / 1e6:.0f} MB)")
+            if total_bytes >= _LARGE_BYTES:
+                self.tell(f"downloading {what} ({total_bytes / 1e6:.0f} MB)")
             yield lambda _: None
 
         yield show
