@@ -23,7 +23,7 @@ NOWHERE = Settings(
 
 
 async def test_workers_that_find_no_server_say_so() -> None:
-    with pytest.raises(StoreUnavailableError, match="127.0.0.1:1"):
+    with pytest.raises(StoreUnavailableError, match=r"127\.0\.0\.1:1"):
         await Roles(["write-through", "invalidation"], NOWHERE, VOICEASSIST, CollectorRegistry()).run()
 
 
