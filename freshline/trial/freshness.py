@@ -71,9 +71,14 @@ class Freshness:
         entry = cast("bytes | None", await self._redis.get(self._coherence.entry_key(key)))
         unpacked = unpack(entry) if entry is not None else None
         if unpacked is None or unpacked[0].kind == PLACEHOLDER:
-            # It was about the row's tags, say: the notice of its entry is still to come.
+            # It was about the row's tags, say, and the notice of its entry is still to come. Under a floor none comes:
+            # the row is too large to be cached, or a writer invalidated it meanwhile.
+            if unpacked is not None and unpacked[0].lsn:
+                self._expected.pop(key, None)
             return
-        self._sample(heard_at - self._expected.pop(key), heard_at)
+        committed_at = self._expected.pop(key, None)
+        if committed_at is not None:
+            self._sample(heard_at - committed_at, heard_at)
 
     def _sample(self, seconds: float, at: float) -> None:
         if self._counts:
