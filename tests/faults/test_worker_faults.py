@@ -6,22 +6,20 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
-from pydantic import SecretStr
 
 from infra.local.stack import LocalStack
 from infra.redis.coherence import NO_FLOOR_YET
 from infra.redis.effects import Batch
 from infra.settings import Settings
 from tests.conftest import MakeSettings
+from tests.faults.processes import ROOT, environment
 from tests.integration.worker_ground import (
     SIZES,
     WRITE_THROUGH,
@@ -33,31 +31,11 @@ from tests.integration.worker_ground import (
     user,
 )
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 @pytest.fixture
 async def ground(make_settings: MakeSettings) -> AsyncIterator[Ground]:
     async with open_ground(make_settings(topics=SIZES, worker={"session_timeout_s": 1})) as ground:
         yield ground
-
-
-def environment(settings: Settings) -> dict[str, str]:
-    """These settings as variables."""
-
-    def flat(values: Mapping[str, Any], prefix: str) -> dict[str, str]:
-        found: dict[str, str] = {}
-        for name, value in values.items():
-            variable = f"{prefix}{name.upper()}"
-            if isinstance(value, Mapping):
-                found |= flat(value, f"{variable}__")
-            elif isinstance(value, SecretStr):
-                found[variable] = value.get_secret_value()
-            elif value is not None and not isinstance(value, frozenset):
-                found[variable] = str(value)
-        return found
-
-    return flat(settings.model_dump(exclude={"local"}), "FRESHLINE_")
 
 
 @asynccontextmanager
