@@ -31,7 +31,7 @@ run: setup ## Start everything, drive the reference application, compare every c
 	@$(BIN)/freshline try --duration $(DURATION)
 
 test: setup ## Run all tests
-	@$(BIN)/pytest -n $(WORKERS) --dist loadgroup
+	@$(BIN)/pytest -n $(WORKERS)
 
 lint: setup ## Check style, types and the arrows between packages
 	@$(BIN)/ruff check
