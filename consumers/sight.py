@@ -20,6 +20,8 @@ _LONGEST_PAUSE_S: Final = 0.1
 # How long an invisible transaction is taken for one that is being shown, before asking whether it exists at all.
 _PATIENCE_S: Final = 0.05
 _ASK_AGAIN_S: Final = 1.0
+# How long a record without a position may wait for the transactions of its time; one of them may run for hours.
+_LONGEST_OUTLASTING_S: Final = 1.0
 
 
 class Sight:
@@ -44,6 +46,24 @@ class Sight:
     async def moment(self) -> Moment:
         """The last moment that is known."""
         return self._moment if self._moment is not None else await self.refresh()
+
+    async def outlast(self, stopping: asyncio.Event) -> None:
+        """Wait until whatever committed before this call is visible, as far as can be waited for: a second at most.
+
+        For records that say neither position nor transaction: theirs is one of those that are in progress now.
+
+        Raises:
+            StoreUnavailableError: the primary does not answer.
+        """
+        started, pause_s = time.monotonic(), _FIRST_PAUSE_S
+        in_progress = (await self.refresh()).snapshot.in_progress
+        while not all(map((await self.moment()).snapshot.sees, in_progress)):
+            if stopping.is_set() or time.monotonic() - started > _LONGEST_OUTLASTING_S:
+                break
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            await self.refresh()
+        self._waits.observe(time.monotonic() - started)
 
     async def cover(
         self, xids: Collection[int], lsn: int, stopping: asyncio.Event

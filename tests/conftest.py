@@ -183,8 +183,8 @@ def each_database(each_postgres: PostgresService) -> Iterator[PostgresSettings]:
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, run_folder: Path, worker_id: str) -> LocalStack:
     """The whole stack, running. Use `make_settings` for names of your own in it."""
-    users = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
-    if worker_id != "master" and not all(item.nodeid.endswith("@stack") for item in users):
+    grouped = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
+    if worker_id != "master" and not all("@" in item.nodeid for item in grouped):
         pytest.fail("tests that restart the servers of the stack would run side by side: pass --dist loadgroup")
     stack = LocalStack(LocalSettings(folder=run_folder / "stack", cache=CACHE))
     _wait_for(stack.start(SERVICES))

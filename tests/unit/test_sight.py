@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import cast
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from consumers.progress import Progress
@@ -84,3 +85,24 @@ async def test_whoever_is_to_stop_waits_no_longer() -> None:
     await asyncio.sleep(0.01)
     world.stopping.set()
     assert await waiting is None
+
+
+async def test_what_has_no_position_outlasts_the_transactions_of_its_time_and_no_later_ones() -> None:
+    world = World()
+    world.primary.now = Moment(Snapshot(1_000, (500, 600)), 1_000)
+    waiting = asyncio.create_task(world.sight.outlast(world.stopping))
+    await asyncio.sleep(0.02)
+    world.primary.now = Moment(Snapshot(1_000, (600,)), 1_000)
+    await asyncio.sleep(0.02)
+    assert not waiting.done()
+    world.primary.now = Moment(Snapshot(2_000, (1_500,)), 1_000)
+    await waiting
+    assert await world.sight.moment() == world.primary.now
+
+
+async def test_a_transaction_that_runs_for_hours_is_not_outlasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("consumers.sight._LONGEST_OUTLASTING_S", 0.05)
+    world = World()
+    world.primary.now = Moment(Snapshot(1_000, (500,)), 1_000)
+    await asyncio.wait_for(world.sight.outlast(world.stopping), 5)
+    assert world.primary.looks > 1

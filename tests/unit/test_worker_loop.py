@@ -9,7 +9,9 @@ import pytest
 
 from consumers.failures import TABLE, Action, action_for, hint_for
 from consumers.progress import Progress
+from infra.postgres.moments import Moment
 from schemas.errors import FreshlineError, StoreUnavailableError
+from schemas.wal import Snapshot
 from tests.unit.worker_parts import Parts, record
 
 
@@ -82,6 +84,20 @@ async def test_an_idle_worker_notices_that_its_watermark_was_lost_and_does_the_l
     parts.worker.stop()
     await running
     assert [effect[1] for effect in parts.coherence.effects[4:]] == ["tag:2", "tag:3"]
+
+
+async def test_what_nobody_can_read_is_dropped_only_when_the_transactions_of_its_time_have_ended() -> None:
+    parts = Parts([record(0, key=None, value=None)])
+    parts.primary.now = Moment(Snapshot(1_000, (500,)), 1_000)
+    running = asyncio.create_task(parts.worker.run())
+    await parts.until("fetch 0-0")
+    await asyncio.sleep(0.05)
+    assert parts.coherence.effects == []
+    parts.primary.now = Moment(Snapshot(1_001), 1_000)
+    await parts.until("applied 1")
+    parts.worker.stop()
+    await running
+    assert parts.coherence.effects == [("g", "dropped:0")]
 
 
 async def test_an_unknown_error_stops_the_worker() -> None:
