@@ -35,7 +35,7 @@ from infra.redis.coherence import Coherence
 
 _log = logger("worker")
 
-RECORDS_PER_FETCH: Final = 2_000
+RECORDS_PER_FETCH: Final = 500
 _FETCH_TIMEOUT_MS: Final = 250
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 5.0

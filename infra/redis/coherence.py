@@ -136,9 +136,12 @@ class Coherence:
             table_floors={name[2:]: floor for name, floor in text.items() if name.startswith("t:")},
         )
 
-    async def apply(self, batches: Sequence[Batch]) -> list[Applied | Refused]:
-        """Apply batches in their order, in one round trip; those that build on a refused one are refused too."""
-        replies = await self._scripts([("apply", [self.state_key], [_pack(batch)]) for batch in batches])
+    async def apply(self, batches: Sequence[Batch], sent: Callable[[], None] | None = None) -> list[Applied | Refused]:
+        """Apply batches in their order, in one round trip; those that build on a refused one are refused too.
+
+        ``sent`` is called when all of them are on their way, so that whoever has other work can go on with it.
+        """
+        replies = await self._scripts([("apply", [self.state_key], [_pack(batch)]) for batch in batches], sent)
         return [
             Applied(second, third) if done else Refused(int(second) if second else None, bytes(third).decode())
             for done, second, third in replies
@@ -365,12 +368,15 @@ class Coherence:
         (reply,) = await self._scripts([(name, keys, arguments)])
         return reply
 
-    async def _scripts(self, calls: Sequence[tuple[str, Sequence[str], Sequence[Any]]]) -> list[Any]:
+    async def _scripts(
+        self, calls: Sequence[tuple[str, Sequence[str], Sequence[Any]]], sent: Callable[[], None] | None = None
+    ) -> list[Any]:
         async def send(digest_or_source: Callable[[str], str], verb: str) -> list[Any]:
             with _wrapped():
                 return await round_trip(
                     self._client,
                     [(verb, digest_or_source(name), len(keys), *keys, *arguments) for name, keys, arguments in calls],
+                    sent,
                 )
 
         replies = await send(self._digests.__getitem__, "EVALSHA")

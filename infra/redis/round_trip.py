@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from redis.asyncio import Redis
@@ -12,10 +12,15 @@ from redis.exceptions import ResponseError
 Command = Sequence[Any]
 
 
-async def round_trip(client: Redis, commands: Sequence[Command]) -> list[Any]:
+async def round_trip(client: Redis, commands: Sequence[Command], sent: Callable[[], None] | None = None) -> list[Any]:
     """The replies to these commands, in their order; an error that the server replied is among them, not raised.
 
     A connection that breaks is made anew as often as the client's own retry says, and then all commands are sent again.
+
+    Args:
+        client: whose pool's connections are used.
+        commands: the command's name and its arguments, each.
+        sent: called whenever all of them have been written.
 
     Raises:
         redis.exceptions.RedisError: no connection, or it broke or fell silent.
@@ -24,15 +29,19 @@ async def round_trip(client: Redis, commands: Sequence[Command]) -> list[Any]:
     connection = await pool.get_connection()  # type: ignore[no-untyped-call]
     try:
         replies: list[Any] = await connection.retry.call_with_retry(
-            lambda: _exchange(connection, commands), lambda _: connection.disconnect()
+            lambda: _exchange(connection, commands, sent), lambda _: connection.disconnect()
         )
         return replies
     finally:
         await pool.release(connection)
 
 
-async def _exchange(connection: AbstractConnection, commands: Sequence[Command]) -> list[Any]:
+async def _exchange(
+    connection: AbstractConnection, commands: Sequence[Command], sent: Callable[[], None] | None
+) -> list[Any]:
     await connection.send_packed_command(connection.pack_commands(commands))
+    if sent is not None:
+        sent()
     return [await _reply(connection) for _ in commands]
 
 

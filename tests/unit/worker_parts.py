@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, cast
 
 from aiokafka import ConsumerRecord
@@ -156,9 +156,10 @@ class FakeCoherence:
         """An epoch with one watermark."""
         return State("e", 0, "system/1/generation", {f"w:g/{TOPIC}@id/0": self.watermark}, {})
 
-    async def apply(self, batches: Sequence[Batch]) -> list[Applied | Refused]:
+    async def apply(self, batches: Sequence[Batch], sent: Callable[[], None]) -> list[Applied | Refused]:
         """Apply them once the gate is open."""
         self.told.append(f"apply {batches[0].expected}")
+        sent()
         await self.gate.wait()
         if self.failing:
             raise self.failing.pop()
