@@ -226,9 +226,9 @@ class ConnectSettings(Section):
     # A reference that a config provider of the workers resolves, such as `${file:/secrets/debezium:password}`. Without
     # one the password itself is in the connector's configuration, for everyone to read who reaches Connect.
     password_reference: str | None = None
-    # How long the task sleeps while its queue is empty. At 1 ms a change is in Kafka after about 2 ms, and an idle task
-    # takes about 67 % of a core; at 2, 5 and 20 ms it takes 48, 34 and 23 %, and a change that much longer.
-    poll_interval_ms: int = Field(1, ge=1)
+    # How long Debezium sleeps while there is nothing to read. A change takes half of it longer on average, and an idle
+    # task takes the more of a core the less it sleeps: `python -m bench polling` says how much.
+    poll_interval_ms: int = Field(2, ge=1)
     heartbeat_interval_ms: int = Field(5_000, ge=100)
     # Settings of Debezium, Connect or its producer that are wanted otherwise, by their own names.
     overrides: dict[str, str] = Field(default_factory=dict)

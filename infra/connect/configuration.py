@@ -42,15 +42,17 @@ class ConnectorTuning(msgspec.Struct, frozen=True):
     """Figures that trade latency for work. Sizes are in records where the name does not say bytes.
 
     Attributes:
-        poll_interval_ms: how long the task sleeps when its queue was empty; each millisecond costs that much latency,
-            and the fewer there are the more of a core an idle task takes.
+        poll_interval_ms: how long Debezium sleeps before it asks Postgres again that had nothing; each millisecond
+            costs that much latency, and the fewer there are the more of a core an idle task takes.
         linger_ms: how long the producer waits for company; 0 sends at once.
+        max_batch_size: the task waits for that many records until the poll interval is over, so with 1 each is handed
+            over at once. The producer makes batches of its own, so many records are no slower for it.
         largest_record_bytes: a row whose event is larger stops the connector.
     """
 
-    poll_interval_ms: int = 1
+    poll_interval_ms: int = 2
     linger_ms: int = 0
-    max_batch_size: int = 8_192
+    max_batch_size: int = 1
     max_queue_size: int = 32_768
     producer_batch_bytes: int = 262_144
     largest_record_bytes: int = 20 * 1024 * 1024

@@ -119,7 +119,7 @@ async def test_applying_again_does_nothing_and_drift_is_shown_and_mended(make_se
     async with open_connect(settings.connect.url) as connect:
         await connect.put(settings.connect.connector, changed)
     told = [str(difference) for difference in (await connector_report(settings, VOICEASSIST)).drift]
-    assert told == ["~ poll.interval.ms = 77 -> 1"]
+    assert told == ["~ poll.interval.ms = 77 -> 2"]
     assert Action.CONFIGURE in (await apply_connector(settings, VOICEASSIST)).actions
     after = await connector_report(settings, VOICEASSIST)
     assert after.drift == ()

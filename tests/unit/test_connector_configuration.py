@@ -71,7 +71,7 @@ def test_drift_is_told_without_passwords() -> None:
     assert told == [
         "~ database.password = ******** -> ********",
         "- extra = 1",
-        "~ poll.interval.ms = 500 -> 1",
+        "~ poll.interval.ms = 500 -> 2",
         "+ slot.name = freshline",
     ]
     assert differences({**wanted, "name": "freshline"}, wanted) == ()
