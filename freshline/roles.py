@@ -87,7 +87,7 @@ async def open_worker(
     redis = Redis.from_url(**settings.redis.client_arguments())
     async with (
         redis,
-        open_pool(postgres, application=f"freshline {role}", max_size=2) as pool,
+        open_pool(postgres, application=f"freshline {role}", max_size=2, resets=False) as pool,
         Producer(kafka) as producer,
         log,
     ):

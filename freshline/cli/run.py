@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
+import uvloop
 from prometheus_client import CollectorRegistry
 
 from freshline.catalogs import load_catalog
@@ -17,6 +19,8 @@ from infra.configuration import load_settings
 from infra.logs import configure_logs
 from infra.settings import Settings
 from schemas.errors import SettingsError
+
+_ALLOCATIONS_PER_COLLECTION: Final = 10_000
 
 
 def run(
@@ -33,7 +37,19 @@ def run(
         raise SettingsError(f"There is no role {', '.join(unknown)}. There are: {', '.join(SINKS)}.")
     settings = load_settings().require(["kafka", "postgres", "redis"])
     configure_logs(settings.worker.log_level)
-    asyncio.run(run_roles(list(dict.fromkeys(roles)), settings, port=settings.worker.port if port is None else port))
+    _spare_the_collector()
+    uvloop.run(run_roles(list(dict.fromkeys(roles)), settings, port=settings.worker.port if port is None else port))
+
+
+def _spare_the_collector() -> None:
+    """Let it look for cycles among thousands of records at a time, and not again at what is there from the beginning.
+
+    What a worker allocates for a record is in no cycle. By default it is looked at after every 700 allocations, which
+    takes a sixth of a worker's time while it drains a backlog.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS_PER_COLLECTION)
 
 
 async def run_roles(names: list[str], settings: Settings, *, port: int) -> None:

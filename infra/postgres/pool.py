@@ -35,6 +35,10 @@ async def _require_primary(connection: Any) -> None:
         )
 
 
+async def _leave_as_it_is(_connection: Any) -> None:
+    pass
+
+
 @asynccontextmanager
 async def open_pool(
     arguments: Mapping[str, Any],
@@ -43,6 +47,7 @@ async def open_pool(
     min_size: int = 1,
     max_size: int = 10,
     statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    resets: bool = True,
 ) -> AsyncIterator[Pool]:
     """A pool of connections to the primary.
 
@@ -52,6 +57,8 @@ async def open_pool(
         min_size: connections kept open.
         max_size: connections at most; whoever comes later waits.
         statement_timeout_s: a statement that takes longer is cancelled by the server, in seconds.
+        resets: whether a session is cleaned before its next use, for a round trip each time: only whoever leaves no
+            settings, locks or cursors behind can do without.
 
     Raises:
         StoreUnavailableError: the server does not answer, refuses us, or is a standby (``NotPrimaryError``).
@@ -61,6 +68,7 @@ async def open_pool(
         min_size=min_size,
         max_size=max_size,
         init=_require_primary,
+        reset=None if resets else _leave_as_it_is,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=2 * statement_timeout_s,
         server_settings=_server_settings(application, statement_timeout_s),
