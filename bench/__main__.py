@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bench import drain, freshness, polling
+from bench import drain, freshness, handover, polling
 from bench.pipeline import pipeline
 from bench.results import Figure, show, write
 
-AREAS = ("freshness", "polling", "drain")
+AREAS = ("freshness", "handover", "polling", "drain")
 
 
 def main() -> None:
@@ -34,6 +34,8 @@ async def _measure(areas: Sequence[str], seconds: float, changes: int) -> None:
     async with pipeline() as running:
         if "freshness" in areas:
             figures += await freshness.measure(running, seconds)
+        if "handover" in areas:
+            figures += await handover.measure(running, min(seconds, 10))
         if "polling" in areas:
             figures += await polling.measure(running, min(seconds, 10))
         if "drain" in areas:

@@ -30,9 +30,9 @@ class Pipeline:
         self.settings = settings
         self._environment = environment
 
-    async def command(self, *arguments: str) -> None:
-        """Run a command of ours to its end."""
-        await _run(arguments, self._environment)
+    async def command(self, *arguments: str, **variables: str) -> None:
+        """Run a command of ours to its end, with these environment variables on top."""
+        await _run(arguments, {**self._environment, **variables})
 
     @asynccontextmanager
     async def worker(self, *roles: str) -> AsyncIterator[subprocess.Popen[bytes]]:
@@ -66,7 +66,13 @@ class Pipeline:
 @asynccontextmanager
 async def pipeline() -> AsyncIterator[Pipeline]:
     """The stack with an empty database, stopped and deleted afterwards."""
-    environment = {**os.environ, "FRESHLINE_LOCAL__FOLDER": str(FOLDER), "FRESHLINE_LOCAL__CACHE": ".local/cache"}
+    environment = {
+        **os.environ,
+        "FRESHLINE_LOCAL__FOLDER": str(FOLDER),
+        "FRESHLINE_LOCAL__CACHE": ".local/cache",
+        # Enough for two cores: each fetch of aiokafka names all partitions, and costs both sides by them.
+        "FRESHLINE_TOPICS__PARTITIONS": "4",
+    }
     os.environ.update(environment)
     await _run(("down", "--data"), environment)
     try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import psutil
 
@@ -11,7 +10,7 @@ from bench.pipeline import Pipeline
 from bench.results import Figure, compared
 from infra.local.stack import LocalStack
 
-INTERVALS_MS = (20, 5, 1)
+INTERVALS_MS = (20, 5, 2, 1)
 _SETTLE_S = 3.0
 
 
@@ -23,8 +22,7 @@ async def measure(pipeline: Pipeline, seconds: float) -> list[Figure]:
     process = psutil.Process(pid)
     figures: list[Figure] = []
     for interval in INTERVALS_MS:
-        os.environ["FRESHLINE_CONNECT__POLL_INTERVAL_MS"] = str(interval)
-        await pipeline.command("connector", "apply")
+        await pipeline.command("connector", "apply", FRESHLINE_CONNECT__POLL_INTERVAL_MS=str(interval))
         await asyncio.sleep(_SETTLE_S)
         before = process.cpu_times()
         await asyncio.sleep(seconds)
@@ -34,5 +32,5 @@ async def measure(pipeline: Pipeline, seconds: float) -> list[Figure]:
         figures.append(
             compared(name, share, "% of a core", figures[0]) if figures else Figure(name, share, "% of a core")
         )
-    os.environ.pop("FRESHLINE_CONNECT__POLL_INTERVAL_MS", None)
+    await pipeline.command("connector", "apply")
     return figures

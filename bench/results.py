@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 LATEST = Path(__file__).parent / "results" / "latest.json"
 
@@ -36,10 +36,10 @@ def compared(name: str, value: float, unit: str, against: Figure) -> Figure:
 
 def show(figures: Sequence[Figure], console: Console) -> None:
     """Print them."""
-    table = Table("figure", "value", "unit", "against", "ratio")
+    table = Table(Column("figure", no_wrap=True), "value", "unit", "ratio", "against")
     for figure in figures:
         ratio = "" if figure.ratio is None else f"{figure.ratio:.2f}"
-        table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, figure.against or "", ratio)
+        table.add_row(figure.name, f"{figure.value:,.2f}", figure.unit, ratio, figure.against or "")
     console.print(table)
 
 
