@@ -80,6 +80,11 @@ def _table_faults(table: Table, found: ObservedTable, observed: Observed, whole_
     if set(found.primary_key) != set(table.key):
         has = f"({', '.join(found.primary_key)})" if found.primary_key else "missing"
         yield f"{where}: the catalog's key is ({', '.join(table.key)}) but the primary key is {has}"
+    if any(index.is_primary and not index.usable for index in found.indexes):
+        yield (
+            f"{where}: its primary key is deferrable, so rows may swap keys in one transaction, and the log then ends "
+            "with the deletion of one that is there: make the key NOT DEFERRABLE"
+        )
     yield from (f"{where}: {fault}" for fault in column_faults(table))
     for column in table.columns:
         yield from _column_faults(where, column, found.columns.get(column.name), observed)

@@ -194,6 +194,7 @@ async def test_a_table_of_any_name_is_prepared_and_writable_afterwards(each_data
 async def test_an_unfit_database_is_told_all_its_faults_and_left_as_it_is(database: PostgresSettings) -> None:
     async with administrator(database) as connection:
         await connection.execute("CREATE TABLE users (id int, email text)")
+        await connection.execute("CREATE TABLE documents (id uuid PRIMARY KEY DEFERRABLE)")
     before = await fingerprint(database)
     with pytest.raises(DatabaseUnfitError) as caught:
         await prepare_database(database, VOICEASSIST)
@@ -201,7 +202,8 @@ async def test_an_unfit_database_is_told_all_its_faults_and_left_as_it_is(databa
     assert "primary key is missing" in said
     assert "public.users.id is integer: the catalog says int8" in said
     assert "public.users.email may be null" in said
-    assert "public.documents does not exist" in said
+    assert "public.documents: its primary key is deferrable" in said
+    assert "public.messages does not exist" in said
     assert await fingerprint(database) == before
 
 

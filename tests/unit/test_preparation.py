@@ -13,7 +13,7 @@ from infra.postgres.observed import Grant, Observed, Publication, PublishedTable
 from infra.postgres.preparation import plan_preparation
 from infra.postgres.scram import verifier, verifies
 from schemas.catalog import Catalog, Column, Table
-from tests.unit.preparation_ground import CATALOG, NOTES, OWN, SERVER, column, database, notes
+from tests.unit.preparation_ground import CATALOG, NOTES, OWN, PRIMARY_KEY, SERVER, column, database, notes
 
 WISH = Wish(CATALOG)
 OURS = f"{IDENTITY_INDEX_PREFIX}_notes"
@@ -110,6 +110,12 @@ def test_every_fault_is_told_at_once() -> None:
         "public.notes.body does not exist",
     ):
         assert part in said
+
+
+def test_a_deferrable_primary_key_is_refused() -> None:
+    deferrable = msgspec.structs.replace(PRIMARY_KEY, usable=False)
+    with pytest.raises(DatabaseUnfitError, match=r"public\.notes: its primary key is deferrable"):
+        plan_preparation(WISH, database(msgspec.structs.replace(notes(), indexes=(deferrable,))))
 
 
 def test_a_prepared_database_needs_nothing() -> None:
