@@ -27,7 +27,7 @@ from infra.postgres.rows import RowSource
 from infra.redis import effects
 from infra.redis.coherence import Coherence
 from infra.redis.effects import Applied, Batch, Effect
-from infra.settings import PostgresSettings, RedisSettings, Settings
+from infra.settings import PostgresSettings, ReaderSettings, RedisSettings, Settings
 from schemas.catalog import Catalog, Table
 from schemas.entry import ABSENT, LAYOUT, VALUE, Header, Kind, pack
 from schemas.errors import StoreUnavailableError
@@ -186,7 +186,13 @@ async def open_ground(postgres: PostgresSettings, valkey: str) -> AsyncIterator[
     arguments = postgres.connect_arguments()
     await migrate(arguments)
     await prepare_database(postgres, VOICEASSIST)
-    settings = Settings(namespace=f"t{uuid.uuid4().hex[:12]}", postgres=postgres, redis=RedisSettings(url=valkey))
+    settings = Settings(
+        namespace=f"t{uuid.uuid4().hex[:12]}",
+        postgres=postgres,
+        redis=RedisSettings(url=valkey),
+        # What is slow because the machine has much to do is not away.
+        reader=ReaderSettings(redis_timeout_s=TIMEOUT_S),
+    )
     database = await asyncpg.connect(**arguments)
     redis = Redis.from_url(valkey)
     try:
