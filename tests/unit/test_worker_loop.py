@@ -46,6 +46,19 @@ async def test_records_are_fetched_and_read_while_others_are_being_applied_but_n
     assert [effect[1] for effect in parts.coherence.effects] == [f"tag:{offset}" for offset in range(20)]
 
 
+async def test_the_next_records_are_not_read_before_redis_has_something_to_do() -> None:
+    parts = Parts([record(offset) for offset in range(4)])
+    parts.coherence.writable.clear()
+    running = asyncio.create_task(parts.worker.run())
+    await parts.until("apply 0")
+    await asyncio.sleep(0.02)
+    assert "fetch 2-3" not in parts.told
+    parts.coherence.writable.set()
+    await parts.until("applied 4")
+    parts.worker.stop()
+    await running
+
+
 async def test_a_batch_whose_fate_nobody_knows_is_read_again_from_the_watermark() -> None:
     parts = Parts([record(offset) for offset in range(4)])
     parts.coherence.failing.append(StoreUnavailableError("away"))

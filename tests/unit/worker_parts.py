@@ -149,6 +149,8 @@ class FakeCoherence:
         self.watermark = 0
         self.gate = asyncio.Event()
         self.gate.set()
+        self.writable = asyncio.Event()
+        self.writable.set()
         self.effects: list[Effect] = []
         self.failing: list[Exception] = []
 
@@ -157,12 +159,13 @@ class FakeCoherence:
         return State("e", 0, "system/1/generation", {f"w:g/{TOPIC}@id/0": self.watermark}, {})
 
     async def apply(self, batches: Sequence[Batch], sent: Callable[[], None]) -> list[Applied | Refused]:
-        """Apply them once the gate is open."""
+        """Send them once there is room, and apply them once the gate is open."""
         self.told.append(f"apply {batches[0].expected}")
-        sent()
-        await self.gate.wait()
+        await self.writable.wait()
         if self.failing:
             raise self.failing.pop()
+        sent()
+        await self.gate.wait()
         replies: list[Applied | Refused] = []
         for batch in batches:
             if batch.expected != self.watermark:
