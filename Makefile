@@ -46,8 +46,10 @@ format: setup ## Format the code
 bench: setup ## Measure, and write bench/results/latest.json
 	@$(BIN)/python -m bench
 
-down: ## Stop the local stack and whatever is left of it
+down: ## Stop the local stack, and that of an interrupted benchmark
 	@if [ -x $(BIN)/freshline ]; then $(BIN)/freshline down; fi
+	@if [ -x $(BIN)/freshline ] && [ -e .local/bench ]; then FRESHLINE_LOCAL__FOLDER=.local/bench FRESHLINE_LOCAL__CACHE=.local/cache \
+		$(BIN)/freshline down --data; fi
 
 clean: down ## Stop the local stack and remove what was made: .venv, .local, caches
 	@rm -rf .venv .local dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
