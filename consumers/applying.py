@@ -21,7 +21,7 @@ from infra.postgres.moments import Moment
 from infra.redis.coherence import Coherence
 from infra.redis.effects import Batch, Effect, Refused
 
-# 16 rows take about a tenth of a millisecond, and these bytes of records no more than a few; fewer rows would take
+# 16 rows take about a tenth of a millisecond, and these bytes of records about half of one; fewer rows would take
 # longer altogether, since each call costs as much as some six rows.
 EFFECTS_PER_CALL: Final = 16
 BYTES_PER_CALL: Final = 256 * 1024
