@@ -47,7 +47,7 @@ class Sight:
         """The last moment that is known."""
         return self._moment if self._moment is not None else await self.refresh()
 
-    async def outlast(self, stopping: asyncio.Event) -> None:
+    async def outlast(self) -> None:
         """Wait until whatever committed before this call is visible, as far as can be waited for: a second at most.
 
         For records that say neither position nor transaction: theirs is one of those that are in progress now.
@@ -56,13 +56,12 @@ class Sight:
             StoreUnavailableError: the primary does not answer.
         """
         started, pause_s = time.monotonic(), _FIRST_PAUSE_S
-        in_progress = (await self.refresh()).snapshot.in_progress
-        while not all(map((await self.moment()).snapshot.sees, in_progress)):
-            if stopping.is_set() or time.monotonic() - started > _LONGEST_OUTLASTING_S:
-                break
+        moment = await self.refresh()
+        in_progress = moment.snapshot.in_progress
+        while not all(map(moment.snapshot.sees, in_progress)) and time.monotonic() - started < _LONGEST_OUTLASTING_S:
             await asyncio.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-            await self.refresh()
+            moment = await self.refresh()
         self._waits.observe(time.monotonic() - started)
 
     async def cover(

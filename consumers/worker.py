@@ -178,7 +178,7 @@ class Worker:
         """Wait until all of it can be seen, and refuse what can't be; None where the worker is to stop meanwhile."""
         unusable = [outcome for piece in slices for outcome in piece.outcomes if isinstance(outcome, Unusable)]
         if any(outcome.error is not None and not outcome.xid for outcome in unusable):
-            await self._sight.outlast(self._stopping)
+            await self._sight.outlast()
         elif unusable:
             # What is dropped for it must not come back from anything older than now.
             await self._sight.refresh()

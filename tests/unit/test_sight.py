@@ -90,7 +90,7 @@ async def test_whoever_is_to_stop_waits_no_longer() -> None:
 async def test_what_has_no_position_outlasts_the_transactions_of_its_time_and_no_later_ones() -> None:
     world = World()
     world.primary.now = Moment(Snapshot(1_000, (500, 600)), 1_000)
-    waiting = asyncio.create_task(world.sight.outlast(world.stopping))
+    waiting = asyncio.create_task(world.sight.outlast())
     await asyncio.sleep(0.02)
     world.primary.now = Moment(Snapshot(1_000, (600,)), 1_000)
     await asyncio.sleep(0.02)
@@ -104,5 +104,5 @@ async def test_a_transaction_that_runs_for_hours_is_not_outlasted(monkeypatch: p
     monkeypatch.setattr("consumers.sight._LONGEST_OUTLASTING_S", 0.05)
     world = World()
     world.primary.now = Moment(Snapshot(1_000, (500,)), 1_000)
-    await asyncio.wait_for(world.sight.outlast(world.stopping), 5)
+    await asyncio.wait_for(world.sight.outlast(), 5)
     assert world.primary.looks > 1
