@@ -6,6 +6,10 @@ WORKERS ?= 2
 
 BIN := .venv/bin
 INSTALLED := .venv/installed
+INSTALLED_SEMANTIC := .venv/installed-semantic
+# Everything is resolved together, since what is installed first must fit what comes later.
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+	--no-emit-index-url pyproject.toml
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test lint format bench down clean lock
@@ -27,13 +31,18 @@ $(INSTALLED): requirements.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input --no-deps --no-build-isolation -e .
 	@touch $@
 
+$(INSTALLED_SEMANTIC): requirements-semantic.txt $(INSTALLED)
+	@echo 'Installing what documents need into .venv: 3 GB (after a change of requirements-semantic.txt only)'
+	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-semantic.txt
+	@touch $@
+
 run: setup ## Start everything, drive the reference application, compare every copy, stop
 	@$(BIN)/freshline try --duration $(DURATION)
 
-test: setup ## Run all tests
+test: $(INSTALLED_SEMANTIC) ## Run all tests
 	@$(BIN)/pytest -n $(WORKERS)
 
-lint: setup ## Check style, types and the arrows between packages
+lint: $(INSTALLED_SEMANTIC) ## Check style, types and the arrows between packages
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
@@ -43,7 +52,7 @@ format: setup ## Format the code
 	@$(BIN)/ruff check --fix
 	@$(BIN)/ruff format
 
-bench: setup ## Measure, and write bench/results/latest.json
+bench: $(INSTALLED_SEMANTIC) ## Measure, and write bench/results/latest.json
 	@$(BIN)/python -m bench
 
 down: ## Stop the local stack, and that of an interrupted benchmark
@@ -55,7 +64,9 @@ clean: down ## Stop the local stack and remove what was made: .venv, .local, cac
 	@rm -rf .venv .local dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: setup ## Resolve requirements.txt and the jars of the local stack anew
-	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra local --extra dev \
-		--generate-hashes --no-header --no-annotate --no-emit-index-url pyproject.toml --output-file requirements.txt
+lock: setup ## Resolve both lock files and the jars of the local stack anew
+	@$(COMPILE) --upgrade --extra local --extra dev --extra streams --extra semantic --extra model \
+		--output-file requirements-semantic.txt
+	@$(COMPILE) --upgrade --extra local --extra dev --extra streams --constraint requirements-semantic.txt \
+		--output-file requirements.txt
 	@$(BIN)/python -m infra.local.lock_artifacts

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from rich.console import Console
 
-from bench import drain, freshness, handover, polling
+from bench import answers, documents, drain, feedback, freshness, handover, polling
+from bench.false_friends import measuring as false_friends
 from bench.pipeline import pipeline
 from bench.results import Figure, show, write
 
-AREAS = ("freshness", "handover", "polling", "drain")
+# These bring their own servers, or need none.
+ALONE = ("answers", "false_friends", "feedback")
+AREAS = ("freshness", "handover", "polling", "drain", "documents", *ALONE)
 
 
 def main() -> None:
@@ -20,17 +23,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("areas", nargs="*", metavar="area", help=f"of {', '.join(AREAS)}; all of them by default")
     parser.add_argument("--seconds", type=float, default=30, help="how long freshness is measured")
+    parser.add_argument("--documents", type=int, default=10_000, help="how many an index is made of from nothing")
     parser.add_argument("--changes", type=int, default=300_000, help="how large the backlog of drain is")
     arguments = parser.parse_args()
     unknown = set(arguments.areas) - set(AREAS)
     if unknown:
         parser.error(f"there is no area {', '.join(sorted(unknown))}: there are {', '.join(AREAS)}")
-    asyncio.run(_measure(arguments.areas or AREAS, arguments.seconds, arguments.changes))
-
-
-async def _measure(areas: Sequence[str], seconds: float, changes: int) -> None:
-    console = Console()
+    areas = arguments.areas or AREAS
     figures: list[Figure] = []
+    if "false_friends" in areas:
+        figures += [Figure(name, value, _unit(name)) for name, value in false_friends.measure().items()]
+    if "feedback" in areas:
+        figures += [Figure(name, value, "share") for name, value in _numbers(feedback.measure())]
+    figures += asyncio.run(_measure(areas, arguments.seconds, arguments.changes, arguments.documents))
+    show(figures, Console())
+    write(figures)
+
+
+async def _measure(areas: Sequence[str], seconds: float, changes: int, made: int) -> list[Figure]:
+    figures: list[Figure] = []
+    if "answers" in areas:
+        figures += await answers.measure()
+    if not set(areas) - set(ALONE):
+        return figures
     async with pipeline() as running:
         if "freshness" in areas:
             figures += await freshness.measure(running, seconds)
@@ -40,8 +55,18 @@ async def _measure(areas: Sequence[str], seconds: float, changes: int) -> None:
             figures += await polling.measure(running, min(seconds, 10))
         if "drain" in areas:
             figures += await drain.measure(running, changes)
-    show(figures, console)
-    write(figures)
+        if "documents" in areas:
+            figures += await documents.measure_edits(running, seconds)
+            figures += await documents.measure_from_nothing(running, made)
+    return figures
+
+
+def _unit(name: str) -> str:
+    return "ms" if name.endswith("_ms") else "share"
+
+
+def _numbers(measured: Mapping[str, object]) -> Iterator[tuple[str, float]]:
+    return ((name, value) for name, value in measured.items() if isinstance(value, float))
 
 
 if __name__ == "__main__":

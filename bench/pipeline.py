@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import asyncpg
 import httpx
@@ -21,6 +22,13 @@ from infra.settings import Settings
 FOLDER = Path(".local") / "bench"
 _COMMANDS = (("up",), ("db", "migrate"), ("db", "prepare", "--yes"), ("topics", "apply"), ("connector", "apply"))
 _READY_WITHIN_S = 60.0
+
+
+class RunningWorker(NamedTuple):
+    """A process of workers, and where its metrics and probes are."""
+
+    process: subprocess.Popen[bytes]
+    url: str
 
 
 class Pipeline:
@@ -35,12 +43,12 @@ class Pipeline:
         await _run(arguments, {**self._environment, **variables})
 
     @asynccontextmanager
-    async def worker(self, *roles: str) -> AsyncIterator[subprocess.Popen[bytes]]:
+    async def worker(self, *roles: str) -> AsyncIterator[RunningWorker]:
         """A process with these roles, once it is ready; ended with the block."""
         process, url = self.start_worker(*roles)
         try:
-            await _until_ready(url, process)
-            yield process
+            await _until_ready(f"{url}/ready", process)
+            yield RunningWorker(process, url)
         finally:
             process.terminate()
             process.wait()
@@ -56,7 +64,7 @@ class Pipeline:
             stdout=log,
         )
         log.close()
-        return process, f"http://127.0.0.1:{port}/ready"
+        return process, f"http://127.0.0.1:{port}"
 
     async def connect(self) -> asyncpg.Connection:
         """A connection to the database, as its owner."""

@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from consumers.positions import Positions
-from consumers.progress import Progress
 from consumers.reading import Slice
-from consumers.sink import Change, Sink, Unusable
+from consumers.sink import Change, Sink, Step, Unusable
 from infra.logs import logger
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Moment
+from infra.progress import Progress
 from infra.redis.coherence import Coherence
 from infra.redis.effects import Batch, Effect, Refused
 
@@ -25,7 +25,7 @@ from infra.redis.effects import Batch, Effect, Refused
 # longer altogether, since each call costs as much as some six rows.
 EFFECTS_PER_CALL: Final = 16
 BYTES_PER_CALL: Final = 256 * 1024
-_KINDS: Final = {"x": "uncacheable", "t": "table_floor", "g": "dropped_tag"}
+_KINDS: Final = {"x": "uncacheable", "t": "table_floor", "g": "dropped_tag", "p": "document_changed", "f": "followed"}
 _log = logger("applying")
 
 
@@ -56,18 +56,23 @@ class Applier:
         """The calls that apply these; ``moment`` is one in which all of their transactions are visible."""
         return [call for piece in slices for call in self._calls(piece, moment, int(time.time() * 1000))]
 
-    async def start(self, slices: Sequence[Slice], calls: Sequence[Batch], started: float) -> None:
+    async def start(
+        self, slices: Sequence[Slice], calls: Sequence[Batch], started: float, first: Step | None = None
+    ) -> None:
         """Apply these in the background. What was started before must be finished.
 
         Args:
             slices: what is applied.
             calls: how.
             started: when the records were there, in seconds of the performance counter.
+            first: what must be done in another store before.
         """
         for piece in slices:
             self._positions.advance(piece.partition, piece.next_offset)
         sent = asyncio.Event()
-        self._task = asyncio.create_task(self._apply(slices, calls, started, sent))
+        self._task = asyncio.create_task(self._apply(slices, calls, started, sent, first))
+        if first is not None:
+            return
         # Redis works while the next records are decoded, which leaves the loop no moment to write.
         await sent.wait()
 
@@ -112,9 +117,16 @@ class Applier:
         return calls
 
     async def _apply(
-        self, slices: Sequence[Slice], calls: Sequence[Batch], started: float, sent: asyncio.Event
+        self,
+        slices: Sequence[Slice],
+        calls: Sequence[Batch],
+        started: float,
+        sent: asyncio.Event,
+        first: Step | None,
     ) -> None:
         group = self._sink.group
+        if first is not None:
+            await first()
         written = contained = 0
         refused = False
         try:

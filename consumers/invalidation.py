@@ -6,9 +6,7 @@ ask for it themselves, on the topic ``freshline.invalidate`` (``consumers/reques
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-import msgspec
+from collections.abc import Iterable, Mapping, Sequence
 
 from consumers.requests import Requests
 from consumers.sink import NOTHING, Change, Outcome, Reading, Unusable
@@ -16,18 +14,10 @@ from infra.kafka.log import Record
 from infra.postgres.moments import Moment
 from infra.redis import effects
 from infra.redis.effects import Effect
-from schemas.catalog import Catalog, Table, Template, family_tag
-from schemas.debezium import UNAVAILABLE
-from schemas.envelope import (
-    DELETE,
-    LONGEST_KEY_BYTES,
-    READ,
-    TRUNCATE,
-    ForeignTableError,
-    TableEvents,
-    tag_values,
-)
+from schemas.catalog import Catalog, Table, family_tag
+from schemas.envelope import DELETE, READ, TRUNCATE, ForeignTableError, TableEvents
 from schemas.errors import MalformedRecordError
+from schemas.event_tags import EventTags
 
 
 class InvalidationSink:
@@ -74,13 +64,9 @@ class _Tags:
     """The tags of one table."""
 
     def __init__(self, table: Table, catalog: Catalog) -> None:
-        self._table = table
         self._events = TableEvents(table, catalog.by_qualified_name)
-        self._everything = tuple(
-            effects.drop_tag(family_tag(family))
-            for family in dict.fromkeys(template.family for template in table.tag_templates)
-        )
-        self._never_null = frozenset(column.name for column in table.columns if not column.nullable)
+        self._tags = EventTags(table)
+        self._index = table.index
 
     def read(self, record: Record, reading: Reading) -> Outcome:
         if record.value is None:
@@ -90,19 +76,24 @@ class _Tags:
         if event.op == READ:
             return NOTHING
         lsn, xid = reading.place(source)
-        if event.op == TRUNCATE:
-            return Change(self._everything, lsn, xid, source.ts_ms)
-        values = self._events.key_values(record.key)
-        self._events.check_key(values, event.after if event.after is not None else event.before)
-        if not source.has_position:
-            return self.refuse(record, reading, None)
-        found: dict[Effect, None] = {}
-        for version in (event.before, event.after):
-            if version is not None:
-                found.update(dict.fromkeys(self._of(tag_values(self._table, version))))
-        if event.op == DELETE and event.before is None:
-            found.update(dict.fromkeys(self._of(self._key_only(values))))
-        return Change(tuple(found), lsn, xid, source.ts_ms, deletes=event.op == DELETE)
+        values: Sequence[object] = ()
+        if event.op != TRUNCATE:
+            values = self._events.key_values(record.key)
+            self._events.check_key(values, event.after if event.after is not None else event.before)
+            if not source.has_position:
+                return self.refuse(record, reading, None)
+        tags = self._tags.of_event(event, values)
+        return Change(self._effects(tags, values, lsn), lsn, xid, source.ts_ms, deletes=event.op == DELETE)
+
+    def _effects(self, tags: Sequence[str], key: Sequence[object], lsn: int) -> Sequence[Effect]:
+        """Drop the tags. Those that stand for an indexed document stay in doubt until its passages follow."""
+        if self._index is None:
+            return _drops(tags)
+        families = {self._index.tag_template.family, self._index.library_template.family}
+        following = [tag for tag in tags if tag.partition(":")[0] in families]
+        document = self._index.tag_template.fill(key) if key else family_tag(self._index.tag_template.family)
+        changed = effects.document_changed(document, lsn, following)
+        return (changed, *_drops(tag for tag in tags if tag not in following))
 
     def refuse(self, record: Record, reading: Reading, error: MalformedRecordError | None) -> Unusable:
         seen = self._events.glimpse(record.key, record.value)
@@ -111,27 +102,9 @@ class _Tags:
     def drop(self, record: Record) -> Sequence[Effect]:
         keys = self._events.glimpse(record.key, record.value).keys
         if keys is None:
-            return self._everything
-        return [effect for values in keys for effect in self._of(self._key_only(values))]
+            return _drops(self._tags.everything)
+        return [effect for values in keys for effect in _drops(self._tags.of_key(values))]
 
-    def _key_only(self, values: Sequence[object]) -> Mapping[str, object]:
-        known = dict(zip(self._table.key, values, strict=True))
-        return {name: known.get(name, msgspec.UNSET) for name in self._table.tag_columns}
 
-    def _of(self, values: Mapping[str, object]) -> list[Effect]:
-        """Drop the tags of these values. Where one can't be told, its whole family goes."""
-        return [
-            effects.drop_tag(tag)
-            for template in self._table.tag_templates
-            if (tag := self._tag(template, values)) is not None
-        ]
-
-    def _tag(self, template: Template, values: Mapping[str, object]) -> str | None:
-        parts = [values[name] for name in template.columns]
-        for name, part in zip(template.columns, parts, strict=True):
-            # A null where none can be says nothing: the column is not part of the replica identity.
-            if part is msgspec.UNSET or (part is None and name in self._never_null):
-                return family_tag(template.family)
-            if isinstance(part, str) and (part == UNAVAILABLE or len(part) > LONGEST_KEY_BYTES):
-                return family_tag(template.family)
-        return None if None in parts else template.fill(parts)
+def _drops(tags: Iterable[str]) -> tuple[Effect, ...]:
+    return tuple(map(effects.drop_tag, tags))

@@ -22,6 +22,7 @@ from infra.redis.coherence import NO_FLOOR_YET, Coherence, State, watermark_fiel
 from schemas.errors import SourceChangedError
 
 _GENERATION_BYTES: Final = 9
+_MISSING: Final = "watermark_missing"
 _log = logger("positions")
 
 
@@ -32,8 +33,26 @@ class NotFollowedError(SourceChangedError):
 class Positions:
     """The watermarks of one worker's partitions."""
 
-    def __init__(self, coherence: Coherence, log: ChangeLog, primary: Primary, metrics: WorkerMetrics) -> None:
-        """Know nothing yet: ``settle`` reads."""
+    def __init__(
+        self,
+        coherence: Coherence,
+        log: ChangeLog,
+        primary: Primary,
+        metrics: WorkerMetrics,
+        *,
+        is_repeatable: bool = False,
+    ) -> None:
+        """Know nothing yet: ``settle`` reads.
+
+        Args:
+            coherence: where the watermarks are.
+            log: what they are of.
+            primary: of the database that the log is of.
+            metrics: what is counted.
+            is_repeatable: whether all effects may be done again, so that a group whose watermarks are missing need not
+                begin a new epoch.
+        """
+        self._is_repeatable = is_repeatable
         self._coherence = coherence
         self._log = log
         self._primary = primary
@@ -97,7 +116,9 @@ class Positions:
                 await self._end_epoch(state, f"Kafka has no topic {names}. Run `freshline topics apply`")
             bounds = await self._log.bounds(partitions)
             reason = self._misfit(state, identity, bounds)
-            if reason is not None:
+            if reason == _MISSING and self._is_repeatable:
+                await self._begin_again(state)
+            elif reason is not None:
                 await self._begin_epoch(state, identity, reason)
             elif state.floor == NO_FLOOR_YET:
                 await self._set_floor(state, identity)
@@ -145,7 +166,7 @@ class Positions:
         for partition, (first, last) in bounds.items():
             offset = state.watermarks.get(self.field(partition))
             if offset is None:
-                return "watermark_missing"
+                return _MISSING
             if offset > last:
                 return "watermark_beyond_log"
             if offset < first:
@@ -159,15 +180,32 @@ class Positions:
             _log.warning("epoch_ended", group=self._log.group, reason=reason, epoch=state.epoch)
         raise NotFollowedError(f"Nothing may be cached: {reason}.")
 
-    async def _begin_epoch(self, state: State, identity: str, reason: str) -> None:
+    async def _begin_again(self, state: State) -> None:
+        """Within the epoch, set the watermarks that are missing to what was committed, or to the log's beginning."""
+        missing = [
+            (field, offset)
+            for field, offset in (await self._beginnings(state)).items()
+            if field not in state.watermarks
+        ]
+        await self._coherence.begin_epoch(
+            expected=state.epoch, epoch=state.epoch, floor=state.floor, identity=state.identity, watermarks=missing
+        )
+        _log.info("begun_again", group=self._log.group, epoch=state.epoch)
+
+    async def _beginnings(self, state: State) -> dict[str, int]:
+        """For the watermark of each partition the offset to go on from where it says nothing."""
         everything = await self._log.all_partitions()
         bounds = await self._log.bounds(everything)
         committed = await self._log.committed(everything)
-        watermarks = []
+        beginnings: dict[str, int] = {}
         for partition, (first, last) in bounds.items():
             offset = committed[partition]
             fits = offset is not None and first <= offset <= last and not self._is_made_anew(state, partition)
-            watermarks.append((self.field(partition), offset if offset is not None and fits else first))
+            beginnings[self.field(partition)] = offset if offset is not None and fits else first
+        return beginnings
+
+    async def _begin_epoch(self, state: State, identity: str, reason: str) -> None:
+        watermarks = list((await self._beginnings(state)).items())
         generation = secrets.token_urlsafe(_GENERATION_BYTES)
         epoch = await self._coherence.begin_epoch(
             expected=state.epoch, epoch=generation, floor=NO_FLOOR_YET, identity=identity, watermarks=watermarks
@@ -175,6 +213,7 @@ class Positions:
         if epoch == generation:
             self._metrics.epochs.labels(self._log.group, reason).inc()
             _log.warning("epoch_begun", group=self._log.group, reason=reason, epoch=epoch)
+            everything = await self._log.all_partitions()
             await self._coherence.forget_watermarks([f for p in everything for f in self._former_fields(state, p)])
 
     async def _set_floor(self, state: State, identity: str) -> None:

@@ -11,9 +11,9 @@ import time
 from collections.abc import Collection
 from typing import Final
 
-from consumers.progress import Progress
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Moment, Primary
+from infra.progress import Progress
 
 _FIRST_PAUSE_S: Final = 0.0005
 _LONGEST_PAUSE_S: Final = 0.1

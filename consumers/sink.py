@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol, TypeAlias
 
 import msgspec
@@ -67,6 +67,24 @@ class Unusable(msgspec.Struct, frozen=True):
 NOTHING: Change = Change(())
 
 Outcome: TypeAlias = Change | Unusable
+
+
+# Something to be done, once.
+Step: TypeAlias = Callable[[], Awaitable[object]]
+
+
+class Work(Protocol):
+    """What changes need in another store, before their effects are applied in Redis."""
+
+    async def prepare(self, changes: Sequence[Change]) -> Step:
+        """Do what can be done before the batch in front is applied. The step that is returned does the rest.
+
+        All of the changes can be seen in the database. Either may be done again, or never after this.
+
+        Raises:
+            StoreUnavailableError: a store does not answer.
+        """
+        ...
 
 
 class Sink(Protocol):

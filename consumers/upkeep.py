@@ -11,8 +11,8 @@ from typing import Final
 
 from consumers.applying import Applier
 from consumers.positions import Positions
-from consumers.progress import Progress
 from infra.kafka.log import ChangeLog, Partition
+from infra.progress import Progress
 
 _COMMIT_EVERY_S: Final = 1.0
 _CHECK_EVERY_S: Final = 2.0

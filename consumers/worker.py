@@ -1,6 +1,6 @@
 """The loop of every worker.
 
-    settle ▸ fetch ▸ read ▸ sight ▸ letters ▸ apply ▸ commit
+    settle ▸ fetch ▸ read ▸ sight ▸ letters ▸ (work in another store) ▸ apply ▸ commit
 
 While Redis applies some records, the next are fetched and decoded. Whatever goes wrong with a store, the records are
 given up, the watermarks are read again and the log is read on from there: what was applied is known exactly, so nothing
@@ -14,26 +14,29 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Final, TypeAlias
 
 from consumers.applying import Applier
 from consumers.failures import Action, action_for
 from consumers.heartbeat import beat
 from consumers.letters import Letters
 from consumers.positions import Positions
-from consumers.progress import Progress
 from consumers.reading import RecordReader, Slice, newest_positions
 from consumers.sight import Sight
-from consumers.sink import Sink, Unusable
+from consumers.sink import Change, Sink, Unusable, Work
 from consumers.upkeep import Upkeep
+from infra.cancellation import cancel
 from infra.kafka.log import ChangeLog, Partition, Record, UnreadableBatchError
 from infra.logs import logger
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Moment
+from infra.progress import Progress
 from infra.redis.coherence import Coherence
 
 _log = logger("worker")
+
+Companion: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 RECORDS_PER_FETCH: Final = 500
 _FETCH_TIMEOUT_MS: Final = 250
@@ -56,9 +59,30 @@ class Worker:
         metrics: WorkerMetrics,
         progress: Progress,
         floor_ttl_ms: int,
+        work: Work | None = None,
+        records_per_fetch: int = RECORDS_PER_FETCH,
+        beside: Companion | None = None,
     ) -> None:
-        """Take everything ready made and opened; ``floor_ttl_ms`` is how long a floor lives in Redis."""
+        """Take everything ready made and opened.
+
+        Args:
+            sink: what the records mean.
+            log: where they come from.
+            coherence: where effects go.
+            positions: where the group stands.
+            sight: what can be seen.
+            letters: where unusable records go.
+            metrics: what is counted.
+            progress: told of every turn.
+            floor_ttl_ms: how long a floor lives in Redis.
+            work: what the changes need in another store.
+            records_per_fetch: how many records of a partition are worked on at once.
+            beside: what else goes on as long as it runs.
+        """
         self._group = sink.group
+        self._work = work
+        self._records_per_fetch = records_per_fetch
+        self._beside = beside
         self._log = log
         self._coherence = coherence
         self._positions = positions
@@ -89,11 +113,14 @@ class Worker:
         Raises:
             Exception: whatever the table of failures does not know how to wait for.
         """
-        heart = asyncio.create_task(beat(self._coherence, self._positions))
+        companions = [asyncio.create_task(beat(self._coherence, self._positions))]
+        if self._beside is not None:
+            companions.append(asyncio.create_task(self._beside()))
         try:
             while not self._stopping.is_set():
-                if heart.done():
-                    heart.result()
+                for companion in companions:
+                    if companion.done():
+                        companion.result()
                 try:
                     await self._turn()
                     self._pause_s = _FIRST_PAUSE_S
@@ -103,8 +130,7 @@ class Worker:
                     await self._wait_for_store(error)
             await self.flush()
         finally:
-            heart.cancel()
-            await asyncio.wait([heart])
+            await cancel(*companions)
 
     async def flush(self) -> None:
         """Await what is being applied and commit it: before partitions are given up, and at the end."""
@@ -122,7 +148,7 @@ class Worker:
             await self._sight.refresh()
             await self._positions.settle()
         try:
-            fetched = await self._log.fetch(max_records=RECORDS_PER_FETCH, timeout_ms=_FETCH_TIMEOUT_MS)
+            fetched = await self._log.fetch(max_records=self._records_per_fetch, timeout_ms=_FETCH_TIMEOUT_MS)
         except UnreadableBatchError as error:
             _log.warning("unreadable_batch", group=self._group, error=str(error))
             self._positions.doubt_all()
@@ -136,13 +162,14 @@ class Worker:
         if moment is None:
             return
         await self._send_letters(slices)
+        first = await self._work.prepare(_changes(slices)) if self._work is not None else None
         calls = self._applier.calls(slices, moment)
         await self._applier.finish()
         if self._positions.are_doubted or self._log.is_being_assigned():
             # Given up before it was applied: read again from the watermark, or it would pass for a gap in the log.
             self._positions.doubt([piece.partition for piece in slices])
             return
-        await self._applier.start(slices, calls, started)
+        await self._applier.start(slices, calls, started, first)
 
     async def _wait_for_store(self, error: Exception) -> None:
         self._metrics.store_away.labels(self._group).inc()
@@ -208,3 +235,7 @@ class Worker:
                     offset=record.offset,
                     reason=error.reason,
                 )
+
+
+def _changes(slices: Sequence[Slice]) -> list[Change]:
+    return [outcome for piece in slices for outcome in piece.outcomes if isinstance(outcome, Change)]

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, Final
+from typing import Any, TypeVar
 
+from infra.cancellation import cancel
 from infra.logs import logger
 from schemas.errors import NotOpenError
 
-_CANCEL_AGAIN_S: Final = 0.1
+T = TypeVar("T")
 
 _log = logger("background")
+
+
+async def interruptible(work: Coroutine[Any, Any, T]) -> T:
+    """What this work gives. It ends when we are cancelled, also where a driver in it loses the cancellation."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.wait([task])
+    finally:
+        await cancel(task)
+    return task.result()
 
 
 class Background:
@@ -46,11 +57,7 @@ class Background:
     async def close(self) -> None:
         """Cancel all tasks and wait until they have ended."""
         tasks, self._tasks = self._tasks or set(), None
-        while tasks:
-            for task in tasks:
-                task.cancel()
-            # Python 3.11's wait_for, which redis-py sends by, loses a cancellation that comes as it is done.
-            _, tasks = await asyncio.wait(tasks, timeout=_CANCEL_AGAIN_S)
+        await cancel(*tasks)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if self._tasks is not None:

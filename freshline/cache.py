@@ -16,7 +16,7 @@ from typing import Any, Self, TypeVar, overload
 from redis.asyncio import Redis
 
 from freshline.background import Background
-from freshline.guards import PastRedisError
+from freshline.guards import PastStoreError
 from freshline.l1 import Copy
 from freshline.notices import Notices
 from freshline.queries import QUERY_LIMIT_BYTES, QUERY_TTL_S, Queries, Query, Run, query_of
@@ -313,7 +313,7 @@ class Cache:
                 await self._tiers.coherence.invalidate(
                     token, floor_ttl_ms=self._catalog.floor_ttl_ms, keys=keys, tags=tags, tables=tables
                 )
-        except PastRedisError as error:
+        except PastStoreError as error:
             outcome = "redis_away"
             _log.warning("invalidation_without_redis", names=names, error=str(error))
         finally:

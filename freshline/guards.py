@@ -1,6 +1,6 @@
 """What protects the stores and the callers from each other when something is away or overloaded.
 
-Breaker         a Redis that does not answer costs one timeout now and then, not one for each read
+Breaker         a store that does not answer costs one timeout now and then, not one for each read
 DatabaseLimit   reads that the cache can't answer come to Postgres a few at a time
 """
 
@@ -22,15 +22,16 @@ PAUSE_S: Final = 1.0
 _log = logger("reader")
 
 
-class PastRedisError(FreshlineError):
-    """Redis is not to be used now. Never seen by callers: the read goes to Postgres."""
+class PastStoreError(FreshlineError):
+    """A store is not to be used now. Never seen by callers: the read goes past it."""
 
 
 class Breaker:
-    """Lets calls of Redis through while they succeed; after a failure only one now and then, until one succeeds."""
+    """Lets calls of a store through while they succeed; after a failure only one now and then, until one succeeds."""
 
     def __init__(
         self,
+        store: str = "redis",
         *,
         pause_s: float = PAUSE_S,
         clock: Callable[[], float] = time.monotonic,
@@ -39,10 +40,12 @@ class Breaker:
         """Closed.
 
         Args:
+            store: its name, for the log.
             pause_s: how long after a failure, or an attempt, the next call is let through, in seconds.
             clock: a monotonic clock, in seconds.
-            on_change: told whether Redis is away, whenever that changes.
+            on_change: told whether it is away, whenever that changes.
         """
+        self._store = store
         self._pause_s = pause_s
         self._clock = clock
         self._on_change = on_change
@@ -55,27 +58,27 @@ class Breaker:
 
     @contextmanager
     def guard(self, *, always: bool = False) -> Iterator[None]:
-        """Around one call of Redis; one that is made ``always`` is let through whatever is known.
+        """Around one call; one that is made ``always`` is let through whatever is known.
 
         Raises:
-            PastRedisError: it failed, or there was no use in trying.
+            PastStoreError: it failed, or there was no use in trying.
         """
         if self._next_attempt is not None:
             now = self._clock()
             if now < self._next_attempt and not always:
-                raise PastRedisError("Redis did not answer a moment ago")
+                raise PastStoreError(f"{self._store} did not answer a moment ago")
             self._next_attempt = now + self._pause_s
         try:
             yield
         except (StoreUnavailableError, RedisError) as error:
             if self._next_attempt is None:
-                _log.warning("redis_away", error=str(error), hint="reads go to Postgres until it answers")
+                _log.warning(f"{self._store}_away", error=str(error), hint="reads go past it until it answers")
                 self._on_change(True)
             self._next_attempt = self._clock() + self._pause_s
-            raise PastRedisError(str(error)) from error
+            raise PastStoreError(str(error)) from error
         if self._next_attempt is not None:
             self._next_attempt = None
-            _log.info("redis_back")
+            _log.info(f"{self._store}_back")
             self._on_change(False)
 
 

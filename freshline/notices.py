@@ -68,7 +68,7 @@ class Notices:
                     reason = await self._listen(subscription)
             except (RedisError, OSError) as error:
                 _log.debug("subscription_lost", error=str(error))
-            except msgspec.MsgspecError as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
                 reason = "malformed"
                 _log.warning("malformed_notice", channel=self._channel, error=str(error))
             finally:

@@ -10,8 +10,8 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 from prometheus_client import CollectorRegistry, make_wsgi_app
 
-from consumers.progress import Progress
 from infra.logs import logger
+from infra.progress import Progress
 
 _log = logger("observation")
 

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 import asyncpg
 import msgspec
 
-from freshline.guards import PastRedisError
+from freshline.guards import PastStoreError
 from freshline.l1 import Copy, Position
 from freshline.tiers import Answer, Fillers, Patience, Tiers, copy_of, serves
 from infra.postgres.pool import Connection
@@ -144,7 +144,7 @@ class Queries:
         """
         try:
             return await self._look(query, token) or await self._lease_until_read(query, run, token)
-        except PastRedisError:
+        except PastStoreError:
             return await self._past(query, run, "redis_away")
 
     async def _look(self, query: Query, token: WriteToken | None) -> Answer | None:
@@ -223,7 +223,7 @@ class Queries:
                     body=body,
                 )
             outcome = "stored" if is_stored else "refused"
-        except PastRedisError:
+        except PastStoreError:
             is_stored = False
         self._tiers.metrics.fills.labels(outcome).inc()
         return is_stored
@@ -235,7 +235,7 @@ class Queries:
                 await self._tiers.coherence.fill_query(
                     query.key, query.tags, lease, fmt="", completed=0, ttl_ms=_RELEASE_TTL_MS, body=b""
                 )
-        except PastRedisError:
+        except PastStoreError:
             pass  # then it ends by itself
 
     async def _past(self, query: Query, run: Run, reason: str) -> Answer:

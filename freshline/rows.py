@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from freshline.guards import PastRedisError
+from freshline.guards import PastStoreError
 from freshline.l1 import Copy, Position
 from freshline.tiers import Answer, Fillers, Patience, Tiers, copy_of, serves
 from infra.redis.coherence import Found, Held, Leased
@@ -133,7 +133,7 @@ class Rows:
             patience = Patience(self._timing.row_wait_s)
             while missing:
                 await self._lease(missing, token, answers, patience)
-        except PastRedisError:
+        except PastStoreError:
             await self._past(missing, "redis_away", answers)
 
     async def _look(self, missing: dict[str, RowKey], token: WriteToken | None, answers: dict[str, Answer]) -> None:
@@ -205,7 +205,7 @@ class Rows:
             try:
                 with self._tiers.breaker.guard():
                     stored = await self._tiers.coherence.fill_many(fills, self.table, snapshot=snapshot)
-            except PastRedisError:
+            except PastStoreError:
                 self._tiers.metrics.fills.labels("lost").inc(len(fills))
                 raise
             refused = [fill for fill, is_stored in zip(fills, stored, strict=True) if not is_stored]

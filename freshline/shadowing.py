@@ -8,7 +8,7 @@ missing module deep inside. This check speaks of the stranger instead.
 import importlib.util
 from pathlib import Path
 
-OWN_PACKAGES = ("schemas", "infra", "consumers")
+OWN_PACKAGES = ("schemas", "infra", "consumers", "streams")
 HOME = Path(__file__).resolve().parent.parent
 
 

@@ -88,6 +88,141 @@ class WorkerMetrics:
         )
 
 
+class StreamMetrics:
+    """What the coalescing of document edits counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register them; once for each registry."""
+        self.events = Counter(
+            "freshline_stream_events_total",
+            "Events read, by outcome: taken, repeated, unreadable, or why they were passed over",
+            ["topic", "outcome"],
+            registry=registry,
+        )
+        self.refreshes = Counter(
+            "freshline_refreshes_total",
+            "Records sent to the semantic index, by why: quiet, unrest, delete, truncate, gap",
+            ["why"],
+            registry=registry,
+        )
+        self.pending = Gauge("freshline_pending_documents", "Documents with changes that wait", registry=registry)
+        self.pending_time = Histogram(
+            "freshline_pending_seconds",
+            "From a document's first change that waited to its acknowledged record",
+            buckets=_FRESHNESS_BUCKETS,
+            registry=registry,
+        )
+        self.sought_again = Counter(
+            "freshline_stream_sought_again_total",
+            "Times that records were dropped on their way through Faust and fetched again",
+            ["topic"],
+            registry=registry,
+        )
+
+
+_BATCH_BUCKETS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class SemanticMetrics:
+    """What the refresh of the semantic index counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register them; once for each registry."""
+        self.documents = Counter(
+            "freshline_index_documents_total",
+            "Documents refreshed, by outcome: written, followed_already, unchanged, repaired",
+            ["outcome"],
+            registry=registry,
+        )
+        self.passages = Counter(
+            "freshline_index_passages_total",
+            "Passages written, by where their vector came from: embedded, reused",
+            ["vector"],
+            registry=registry,
+        )
+        self.swept = Counter(
+            "freshline_index_swept_passages_total",
+            "Passages removed that lay beyond their document's head",
+            registry=registry,
+        )
+        self.age = Histogram(
+            "freshline_index_refresh_age_seconds",
+            "From a document's commit to its passages being searchable",
+            buckets=_FRESHNESS_BUCKETS,
+            registry=registry,
+        )
+        self.batch = Histogram(
+            "freshline_index_embedding_batch_passages",
+            "Passages embedded together",
+            buckets=_BATCH_BUCKETS,
+            registry=registry,
+        )
+        self.embedding = Counter(
+            "freshline_index_embedding_seconds_total", "Time spent embedding passages", registry=registry
+        )
+        self.scanned = Gauge(
+            "freshline_index_scanned_documents",
+            "Documents compared with the database so far, by generation and table",
+            ["generation", "table"],
+            registry=registry,
+        )
+
+
+class AnswerMetrics:
+    """What the cache of answers counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Register them; once for each registry."""
+        self.answers = Counter(
+            "freshline_answers_total",
+            "Questions answered, by how: same, similar, produced",
+            ["how"],
+            registry=registry,
+        )
+        self.refused = Counter(
+            "freshline_answers_refused_total",
+            "Answers of similar questions that were not given, by why: a reason of the guard or of what was learned",
+            ["reason"],
+            registry=registry,
+        )
+        self.stale = Counter(
+            "freshline_answers_stale_total", "Cached answers whose sources had changed", registry=registry
+        )
+        self.fills = Counter(
+            "freshline_answer_fills_total",
+            "Produced answers, by what became of them: stored, changed, pending, unknown_sources, too_large, lost …",
+            ["outcome"],
+            registry=registry,
+        )
+        self.evicted = Counter(
+            "freshline_answers_evicted_total", "Answers that made room for others", registry=registry
+        )
+        self.reports = Counter(
+            "freshline_answer_reports_total",
+            "Reports of users, by verdict: right, wrong",
+            ["verdict"],
+            registry=registry,
+        )
+        self.hit_seconds = Histogram(
+            "freshline_answer_hit_seconds",
+            "How long a question took that was answered from the cache",
+            ["how"],
+            buckets=_FRESHNESS_BUCKETS,
+            registry=registry,
+        )
+        self.produce_seconds = Histogram(
+            "freshline_answer_produce_seconds",
+            "How long producing an answer took",
+            buckets=(0.01, 0.05, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 300),
+            registry=registry,
+        )
+        self.qdrant_away = Gauge(
+            "freshline_reader_qdrant_away",
+            "Whether questions go past Qdrant since it does not answer",
+            registry=registry,
+        )
+
+
 class Tally(Collector):
     """A count that costs a hot path no more than an addition; a counter learns of it when it is looked at."""
 

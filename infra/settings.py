@@ -20,7 +20,7 @@ from schemas.errors import SettingsError
 ENVIRONMENT_PREFIX = "FRESHLINE_"
 NESTED_DELIMITER = "__"
 
-EndpointName = Literal["kafka", "postgres", "redis", "connect"]
+EndpointName = Literal["kafka", "postgres", "redis", "connect", "qdrant"]
 
 # The settings that say where a server is. One of them set by hand switches the local stack's endpoints off.
 ENDPOINT_FIELDS: dict[EndpointName, tuple[str, ...]] = {
@@ -28,7 +28,10 @@ ENDPOINT_FIELDS: dict[EndpointName, tuple[str, ...]] = {
     "postgres": ("dsn", "host", "socket_folder"),
     "redis": ("url",),
     "connect": ("url",),
+    "qdrant": ("url", "folder"),
 }
+
+DEFAULT_MODEL = "all-MiniLM-L6-v2"
 
 
 class Section(BaseModel):
@@ -234,6 +237,42 @@ class ConnectSettings(Section):
     overrides: dict[str, str] = Field(default_factory=dict)
 
 
+class QdrantSettings(Section):
+    """How to reach Qdrant, and how its collections are made."""
+
+    url: str = ""
+    api_key: SecretStr | None = None
+    api_key_file: Path | None = None
+    # A folder instead of a server: Qdrant within the process, which no other can open meanwhile. For trying things out.
+    folder: Path | None = None
+    timeout_s: float = Field(5.0, gt=0)
+    # How vectors are kept: as they are, or in a byte or a bit for each dimension, which is searched first.
+    quantization: Literal["none", "scalar", "binary"] = "none"
+    # Whether vectors and passages lie on disk rather than in memory.
+    on_disk: bool = False
+    shards: int = Field(1, ge=1)
+    replication_factor: int = Field(1, ge=1)
+
+    def api_key_text(self) -> str | None:
+        """The API key, from the setting or its file; None where neither is set."""
+        return _reveal(_secret(self.api_key, self.api_key_file))
+
+
+class EmbeddingSettings(Section):
+    """Which model says what a text means, and where it runs."""
+
+    # A name (`all-MiniLM-L6-v2`, or one of the hub's) or the path of a folder that holds a model. Without one, the
+    # model that the index was made with, and the default one for a new index.
+    model: str | None = None
+    # A folder that holds models by their names.
+    folder: Path | None = None
+    # `cpu`, `cuda`, `mps` …; without one the best that is there.
+    device: str | None = None
+    # Threads that compute on the CPU; without a number one for each core that the machine has, also where a quota or
+    # other processes leave fewer. Waiting for each other, too many are slower than one.
+    threads: int | None = Field(None, ge=1)
+
+
 class TopicSettings(Section):
     """How the topics are made. A topic of a table can't get other partitions later without breaking its keys' order."""
 
@@ -259,6 +298,21 @@ class WorkerSettings(Section):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
 
+class StreamSettings(Section):
+    """How edits of documents are coalesced before their texts are read and indexed."""
+
+    # A document's edits are one refresh when there was none for so long …
+    quiet_ms: int = Field(500, ge=1)
+    # … or after so long, when they don't end.
+    unrest_ms: int = Field(5_000, ge=1)
+
+    @model_validator(mode="after")
+    def _quiet_comes_first(self) -> Self:
+        if self.unrest_ms < self.quiet_ms:
+            raise ValueError("unrest_ms must not be shorter than quiet_ms")
+        return self
+
+
 class ReaderSettings(Section):
     """How a service reads (``freshline.open``)."""
 
@@ -274,8 +328,31 @@ class ReaderSettings(Section):
     # How many reads may be at Postgres at once where the cache can't answer, and how long others wait for their turn.
     database_limit: int = Field(10, ge=1)
     database_wait_s: float = Field(1.0, gt=0)
+    # How long a call may take before Qdrant counts as away.
+    qdrant_timeout_s: float = Field(0.5, gt=0)
     # A larger result of a query is not cached.
     query_limit_bytes: int = Field(256 * 1024, ge=1)
+
+
+class AnswerSettings(Section):
+    """How answers are cached by what their questions mean."""
+
+    ttl_s: float = Field(3_600.0, gt=0)
+    # How many a tenant keeps; the least recently used goes first.
+    entries: int = Field(1_000, ge=1)
+    # The least similarity (cosine) at which the guard is asked whether two questions mean the same.
+    similarity: float = Field(0.85, gt=0, le=1)
+    # How many cached questions are looked at for each that is asked.
+    candidates: int = Field(8, ge=1)
+    # The share of all questions that may be answered wrongly from the cache. With it, thresholds are learned for each
+    # cached question from reports and comparisons; without it the similarity and the guard alone decide.
+    error_rate: float | None = Field(None, gt=0, lt=1)
+    # How long whoever produces an answer is waited for by others who ask the same.
+    produce_wait_s: float = Field(10.0, gt=0)
+    # After it whoever produces an answer is taken for dead.
+    produce_lease_s: float = Field(60.0, gt=0)
+    # A larger answer is not cached.
+    limit_bytes: int = Field(256 * 1024, ge=1)
 
 
 class LocalSettings(Section):
@@ -338,9 +415,13 @@ class Settings(BaseSettings):
     postgres: PostgresSettings = PostgresSettings()
     redis: RedisSettings = RedisSettings()
     connect: ConnectSettings = ConnectSettings()
+    qdrant: QdrantSettings = QdrantSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
     topics: TopicSettings = TopicSettings()
     worker: WorkerSettings = WorkerSettings()
+    stream: StreamSettings = StreamSettings()
     reader: ReaderSettings = ReaderSettings()
+    answers: AnswerSettings = AnswerSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod
@@ -365,6 +446,11 @@ class Settings(BaseSettings):
         """Where records go that can't be used."""
         return f"{self.namespace}.dead-letters"
 
+    @property
+    def refresh_topic(self) -> str:
+        """Where coalesced edits of documents go, to be indexed."""
+        return f"{self.namespace}.semantic.refresh"
+
     def table_topic(self, qualified_name: str) -> str:
         """The topic of a table's change events."""
         return f"{self.topic_prefix}.{qualified_name}"
@@ -384,6 +470,7 @@ class Settings(BaseSettings):
             "postgres": self.postgres.host or self.postgres.socket_folder,
             "redis": self.redis.url,
             "connect": self.connect.url,
+            "qdrant": self.qdrant.url or self.qdrant.folder,
         }
         missing = [name for name in names if not given[name]]
         if missing:

@@ -23,11 +23,15 @@ from schemas.keys import key_part, part_is_canonical, part_text, value_text
 
 ROW_TTL_S = 300
 ROW_LIMIT_BYTES = 64 * 1024
+PASSAGE_BYTES = 512
+TEXT_LIMIT_BYTES = 1024 * 1024
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _TEMPLATE = re.compile(r"^[a-z][a-z0-9_-]*(:\{\w+\})*$")
 # Names under which the protocol keeps its own things.
-_RESERVED_FAMILIES = frozenset({"state", "tag", "notices"})
+RESERVED_FAMILIES = frozenset({"state", "tag", "notices", "pending", "followed", "answer", "answers", "semantic"})
+_TEXT_TYPES = frozenset({"text", "varchar", "citext", "bpchar"})
+_SHORTEST_PASSAGE_BYTES = 64
 
 
 class Column(msgspec.Struct, frozen=True):
@@ -58,6 +62,62 @@ class Template(msgspec.Struct, frozen=True, dict=True):
         return ":".join((self.family, *map(key_part, values)))
 
 
+class Indexed(msgspec.Struct, frozen=True, dict=True):
+    """How the rows of a table are found by what their text means. A row with text is called a document.
+
+    Attributes:
+        columns: the text columns that are split into passages, each by itself.
+        tag: the template of the document's own tag, over the key; an answer made from the document carries it.
+        library: the template of the tag of all documents of a tenant; an answer that a new document may change carries
+            it. Without a tenant it has no columns.
+        tenant: the column that says whose the document is, and no search leaves it out; None where all are everyone's.
+        language: for Postgres's full text, which is searched as well where it is set (``english``, ``simple`` …).
+        passage_bytes: the longest passage in bytes of UTF-8. A model reads only so much: 256 word pieces or so.
+        limit_bytes: of a longer text only the beginning is indexed.
+    """
+
+    columns: tuple[str, ...]
+    tag: str
+    library: str
+    tenant: str | None = None
+    language: str | None = None
+    passage_bytes: int = PASSAGE_BYTES
+    limit_bytes: int = TEXT_LIMIT_BYTES
+
+    @cached_property
+    def tag_template(self) -> Template:
+        """The template of the document's own tag."""
+        return Template(self.tag)
+
+    @cached_property
+    def library_template(self) -> Template:
+        """The template of the tag of all documents of a tenant."""
+        return Template(self.library)
+
+    def faults(self, table: Table) -> list[str]:
+        """What contradicts the table that it belongs to."""
+        types = table.column_types
+        faults = [f"indexed column {name!r} is not listed" for name in self.columns if name not in types]
+        if not self.columns:
+            faults.append("it is indexed by no column")
+        faults.extend(
+            f"indexed column {name!r} holds no text, but {types[name]}"
+            for name in self.columns
+            if name in types and types[name] not in _TEXT_TYPES
+        )
+        undeclared = [text for text in (self.tag, self.library) if text not in table.tags]
+        faults.extend(f"the index's tag {text!r} is none of its tags" for text in undeclared)
+        if self.tag_template.columns != table.key:
+            faults.append(f"the index's tag {self.tag!r} must name the key columns {table.key} in their order")
+        if self.library_template.columns != ((self.tenant,) if self.tenant is not None else ()):
+            faults.append(f"the index's library {self.library!r} must name the column of the tenant, and no other")
+        if self.tenant is not None and self.tenant not in types:
+            faults.append(f"the column {self.tenant!r} of the tenant is not listed")
+        if not _SHORTEST_PASSAGE_BYTES <= self.passage_bytes <= self.limit_bytes:
+            faults.append(f"passage_bytes must be at least {_SHORTEST_PASSAGE_BYTES}, and no more than limit_bytes")
+        return faults
+
+
 def family_tag(family: str) -> str:
     """The tag that stands for every tag of a family."""
     return f"{family}:*"
@@ -73,6 +133,7 @@ class Table(msgspec.Struct, frozen=True, dict=True):
         columns: the cached columns, in the order of the canonical form. Key and tag columns are among them.
         ttl_s: how long an entry lives, in seconds.
         limit_bytes: a row whose canonical form is larger is not cached.
+        index: how its rows are found by what they mean; None where they are not.
     """
 
     name: str
@@ -83,6 +144,7 @@ class Table(msgspec.Struct, frozen=True, dict=True):
     schema: str = "public"
     ttl_s: int = ROW_TTL_S
     limit_bytes: int = ROW_LIMIT_BYTES
+    index: Indexed | None = None
 
     def __post_init__(self) -> None:
         """Refuse a table that contradicts itself.
@@ -99,7 +161,7 @@ class Table(msgspec.Struct, frozen=True, dict=True):
             for template in (self.entry, *self.tags)
             if template is not None and not _TEMPLATE.match(template)
         )
-        faults.extend(f"the family {family!r} is reserved" for family in self.families if family in _RESERVED_FAMILIES)
+        faults.extend(f"the family {family!r} is reserved" for family in self.families if family in RESERVED_FAMILIES)
         used = {c for template in self.tags for c in Template(template).columns} | set(self.key)
         faults.extend(
             f"column {name!r} is used by its key or tags but not listed" for name in sorted(used - set(names))
@@ -113,6 +175,8 @@ class Table(msgspec.Struct, frozen=True, dict=True):
         )
         if self.ttl_s <= 0 or self.limit_bytes <= 0:
             faults.append("ttl_s and limit_bytes must be positive")
+        if self.index is not None:
+            faults.extend(self.index.faults(self))
         if faults:
             msg = f"Table {self.schema}.{self.name}: " + "; ".join(faults)
             raise CatalogError(msg)
@@ -209,6 +273,11 @@ class Catalog(msgspec.Struct, frozen=True, dict=True):
     def by_qualified_name(self) -> Mapping[str, Table]:
         """Tables by ``schema.name``."""
         return {table.qualified_name: table for table in self.tables}
+
+    @cached_property
+    def indexed(self) -> tuple[Table, ...]:
+        """The tables whose rows are found by what they mean."""
+        return tuple(table for table in self.tables if table.index is not None)
 
     @cached_property
     def by_entry_family(self) -> Mapping[str, Table]:

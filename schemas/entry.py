@@ -87,7 +87,7 @@ def unpack(entry: bytes) -> tuple[Header, bytes] | None:
     try:
         (length,) = _LENGTH.unpack_from(entry)
         header = _decode(memoryview(entry)[2 : 2 + length])
-    except (struct.error, msgspec.MsgspecError):
+    except (struct.error, msgspec.MsgspecError, UnicodeDecodeError):
         return None
     if header.layout != LAYOUT:
         return None

@@ -9,7 +9,7 @@ no event of its topic's table is refused, and ``glimpse`` says which rows it may
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property
 from typing import Any, Final, Generic, TypeVar, cast
 
@@ -173,13 +173,13 @@ class TableEvents:
                 raise MalformedRecordError("bad_key", "the key holds a NUL character, which no Postgres text can")
         return values
 
-    def check_key(self, values: list[Any], row: Any) -> None:
+    def check_key(self, values: Sequence[Any], row: Any) -> None:
         """See that a row, or as much of it as there is, has the message key's values.
 
         Raises:
             MalformedRecordError: it has others.
         """
-        if row is not None and values != [getattr(row, name) for name in self.table.key]:
+        if row is not None and list(values) != [getattr(row, name) for name in self.table.key]:
             raise MalformedRecordError("key_mismatch", "the key is not the key of the row")
 
     def glimpse(self, key: bytes | None, value: bytes | None) -> Glimpse:

@@ -1,6 +1,6 @@
 """The reference catalog: VoiceAssist, a voice assistant that answers from documents."""
 
-from schemas.catalog import Catalog, Column, Table
+from schemas.catalog import Catalog, Column, Indexed, Table
 
 USERS = Table(
     name="users",
@@ -51,7 +51,7 @@ DOCUMENTS = Table(
     name="documents",
     key=("id",),
     entry="document:{id}",
-    tags=("document:{id}", "user:{uploaded_by}"),
+    tags=("document:{id}", "user:{uploaded_by}", "library:{uploaded_by}"),
     columns=(
         Column("id", "int8"),
         Column("uploaded_by", "int8"),
@@ -61,6 +61,13 @@ DOCUMENTS = Table(
         Column("size_mb", "numeric", nullable=True),
         Column("created_at", "timestamptz"),
         Column("updated_at", "timestamptz"),
+    ),
+    index=Indexed(
+        columns=("title", "content"),
+        tag="document:{id}",
+        library="library:{uploaded_by}",
+        tenant="uploaded_by",
+        language="english",
     ),
 )
 

@@ -1,13 +1,15 @@
 """Servers for tests: real ones, started at first use, shared by all workers of a run, gone at its end.
 
-Each run has a folder of its own in `.local/tests`. Postgres and the whole stack are shared by all workers of a run, and
-what tests share they keep apart by names: a database, a topic prefix and a namespace for each (`make_settings`). Tests
-that use the whole stack run one after the other, in one worker, so that they may also break it.
+Each run has a folder of its own in `.local/tests`. Postgres is shared by all workers of a run, and what tests share
+they keep apart by names: a database, a topic prefix and a namespace for each (`make_settings`). Tests that use the
+whole stack are in two groups, about rows and about documents. A group is run in one worker, which has a stack of its
+own, one test after the other, so that they may also break it.
 """
 
 import asyncio
 import os
 import shutil
+import signal
 import threading
 import uuid
 from collections.abc import Coroutine, Iterator
@@ -22,6 +24,7 @@ import pytest
 import redis
 
 from infra.local.postgres import PostgresService
+from infra.local.qdrant import QdrantService
 from infra.local.stack import SERVICES, LocalStack
 from infra.local.state import StateFile
 from infra.local.valkey import ValkeyService
@@ -34,6 +37,8 @@ RUN_FOLDER = pytest.StashKey[Path]()
 WORKER_RUN_FOLDER = "freshline_run_folder"
 # What makes a test one of the whole stack's.
 STACK_FIXTURES = {"stack", "make_settings"}
+# Words in the names of files whose tests are about documents: half of the time that the whole stack is needed.
+DOCUMENTS = {"answers", "coalescing", "passage", "reindex", "semantic"}
 
 
 class MakeSettings(Protocol):
@@ -44,6 +49,9 @@ class MakeSettings(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A run in the background inherits this, and so would the commands to which tests send a Ctrl-C.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = getattr(config, "workerinput", {}).get(WORKER_RUN_FOLDER)
     config.stash[RUN_FOLDER] = RUNS / str(os.getpid()) if folder is None else Path(folder)
 
@@ -57,7 +65,8 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if STACK_FIXTURES & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("stack"))
+            is_of_documents = bool(DOCUMENTS & set(item.path.stem.split("_")))
+            item.add_marker(pytest.mark.xdist_group("documents" if is_of_documents else "rows"))
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -145,6 +154,14 @@ def empty_valkey(valkey: str) -> str:
     return valkey
 
 
+@pytest.fixture(scope="session")
+def qdrant(run_folder: Path, worker_id: str) -> QdrantService:
+    """This worker's own Qdrant. Use a namespace of your own in it."""
+    stack = LocalStack(LocalSettings(folder=run_folder / f"qdrant-{worker_id}", cache=CACHE))
+    _wait_for(stack.start(["qdrant"]))
+    return stack.qdrant
+
+
 def _postgres(run_folder: Path, version: str) -> PostgresService:
     settings = LocalSettings.model_validate(
         {"folder": run_folder / f"postgres-{version}", "cache": CACHE, "postgres_version": version},
@@ -182,11 +199,11 @@ def each_database(each_postgres: PostgresService) -> Iterator[PostgresSettings]:
 
 @pytest.fixture(scope="session")
 def stack(request: pytest.FixtureRequest, run_folder: Path, worker_id: str) -> LocalStack:
-    """The whole stack, running. Use `make_settings` for names of your own in it."""
+    """This worker's whole stack, running. Use `make_settings` for names of your own in it."""
     grouped = [item for item in request.session.items if item.get_closest_marker("xdist_group")]
     if worker_id != "master" and not all("@" in item.nodeid for item in grouped):
         pytest.fail("tests that restart the servers of the stack would run side by side: pass --dist loadgroup")
-    stack = LocalStack(LocalSettings(folder=run_folder / "stack", cache=CACHE))
+    stack = LocalStack(LocalSettings(folder=run_folder / f"stack-{worker_id}", cache=CACHE))
     _wait_for(stack.start(SERVICES))
     return stack
 

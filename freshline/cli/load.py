@@ -54,7 +54,7 @@ def load(
         reads_per_s=reads or None,
         changes=changes or None,
         duration_s=duration or None,
-        weights={**WEIGHTS, "truncate": 0.05 if truncate else 0.0},
+        weights={**WEIGHTS, **(dict.fromkeys(("truncate_messages", "truncate_documents"), 0.025) if truncate else {})},
     )
     console = Console(soft_wrap=True)
     counts, hits = asyncio.run(_drive(plan, settings, console))

@@ -49,6 +49,7 @@ COMMANDS = (
     Command("run", "Run the workers of one or several roles.", COPIES),
     Command("verify", "Compare every copy with the database.", COPIES),
     Command("explain", "Say what a key holds, why, and since which event.", COPIES),
+    Command("semantic", "Search the index of documents, look at it, compare it, or make it anew.", COPIES),
     Command("dead-letters", "Look at records that could not be used, and send them again.", COPIES),
     Command("try", "Start everything, drive the reference application, compare every copy, stop.", TRIAL),
     Command("load", "Drive the reference application against a running stack.", TRIAL),

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from freshline.catalogs import load_catalog
 from freshline.observation import observed
-from freshline.roles import SINKS, Roles
+from freshline.roles import COALESCING, ROLES, Roles
 from infra.configuration import load_settings
 from infra.logs import configure_logs
 from infra.settings import Settings
@@ -29,13 +29,13 @@ def run(
 ) -> None:
     """Apply changes to the copies: one worker a role, until SIGTERM or Ctrl-C. A second one ends it at once."""
     if not roles:
-        for name in SINKS:
+        for name in ROLES:
             typer.echo(name)
         return
-    unknown = sorted(set(roles) - set(SINKS))
+    unknown = sorted(set(roles) - set(ROLES))
     if unknown:
-        raise SettingsError(f"There is no role {', '.join(unknown)}. There are: {', '.join(SINKS)}.")
-    settings = load_settings().require(["kafka", "postgres", "redis"])
+        raise SettingsError(f"There is no role {', '.join(unknown)}. There are: {', '.join(ROLES)}.")
+    settings = load_settings().require(["kafka"] if set(roles) == {COALESCING} else ["kafka", "postgres", "redis"])
     configure_logs(settings.worker.log_level)
     _spare_the_collector()
     uvloop.run(run_roles(list(dict.fromkeys(roles)), settings, port=settings.worker.port if port is None else port))

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from freshline.cli.stack_view import download_bars
 from freshline.reference.load import Counts
+from freshline.trial.library import LibraryFigures, LibraryOutcome
 from freshline.trial.trial import Outcome
 from freshline.trial.watch import TIERS, Figures
 from infra.local.progress import Progress
@@ -100,6 +101,10 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
     yield "answered by", _shares(figures.hits)
     lag = ", ".join(f"{group.rpartition('.')[2]} {records}" for group, records in figures.lag.items())
     yield "lag", lag or "workers are starting"
+    if figures.documents:
+        yield "documents", figures.documents
+    if figures.library is not None:
+        yield from _library(figures.library)
     errors = {"dead letters": figures.dead_letters, "store away": figures.away, "reads too old": figures.violations}
     yield "errors", ", ".join(f"{name} {count}" for name, count in errors.items() if count) or "none"
 
@@ -110,6 +115,30 @@ def summary(outcome: Outcome) -> Iterator[str]:
     yield f"[bold]freshness[/] p50 {_ms(outcome.p50_s)}, p99 {_ms(outcome.p99_s)}, from commit to readable in Redis"
     if outcome.first_event_after_s is not None:
         yield f"[bold]first event applied[/] after {outcome.first_event_after_s:.1f} s"
+    if outcome.library is not None:
+        yield from library_summary(outcome.library)
+    if outcome.left_out is not None:
+        yield f"[bold yellow]documents were left out[/] {outcome.left_out}"
+
+
+def library_summary(library: LibraryOutcome) -> Iterator[str]:
+    """What came of the documents."""
+    for name, text in _library(library.figures):
+        yield f"[bold]{name}[/] {text}"
+    refused = ", ".join(f"{reason} {count}" for reason, count in library.refused.items() if count)
+    yield f"[bold]false friends refused[/] {refused or 'none'}"
+    yield f"[bold]index[/] {library.passages:,} passages compared with the database, {library.wrong_passages} wrong"
+    yield from (f"[bold red]wrong[/] {example}" for example in library.examples)
+    yield f"[bold]asked once more[/] at the end, {library.untrue} answers not true"
+
+
+def _library(figures: LibraryFigures) -> Iterator[tuple[str, str]]:
+    p50, p99 = _ms(figures.searchable_p50_s), _ms(figures.searchable_p99_s)
+    yield "documents", f"{figures.edits:,} edits, searchable after p50 {p50} p99 {p99}"
+    answers = figures.answers
+    counts = ", ".join(f"{how} {answers[how]:,}" for how in ("same", "similar", "produced") if how in answers)
+    stale = f"{figures.longest_staleness_s:.1f} s"
+    yield "answers", f"{counts or 'none yet'}; the oldest that was given: {stale} out of date; wrong {figures.wrong}"
 
 
 def counted(counts: Counts, hits: Mapping[str, int]) -> Iterator[str]:

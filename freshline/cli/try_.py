@@ -19,6 +19,10 @@ from freshline.trial.trial import Outcome, Trial
 
 RATE_PER_S: Final = 100.0
 READS_PER_S: Final = 300.0
+_TRUNCATES: Final = 0.025
+# Where documents are indexed, too, two cores embed no more of them.
+_FEWER_DOCUMENTS: Final = {"insert_document": 1.0, "rename_document": 2.0, "rewrite_document": 1.0}
+_SMALL_DOCUMENT_BYTES: Final = 700
 
 
 def try_(
@@ -27,7 +31,12 @@ def try_(
     rate: Annotated[float, typer.Option(help="Rows changed a second; 0: as many as possible.")] = RATE_PER_S,
     reads: Annotated[float, typer.Option(help="Reads a second; 0: as many as possible.")] = READS_PER_S,
     seed: Annotated[int, typer.Option(help="Of the random numbers.")] = 1,
-    truncate: Annotated[bool, typer.Option("--truncate", help="Also TRUNCATE tables now and then.")] = False,
+    truncate: Annotated[
+        bool, typer.Option("--truncate", help="Also TRUNCATE messages (and documents, with --no-documents).")
+    ] = False,
+    documents: Annotated[
+        bool, typer.Option(help="Also edit documents and ask about them; installs 3 GB for it, once.")
+    ] = True,
     keep: Annotated[bool, typer.Option("--keep", help="Leave the stack running at the end.")] = False,
 ) -> None:
     """Start everything, drive the reference application, compare every copy with the database, stop.
@@ -42,12 +51,13 @@ def try_(
         changes_per_s=rate or None,
         reads_per_s=reads or None,
         duration_s=duration or None,
-        weights={**WEIGHTS, "truncate": 0.05 if truncate else 0.0},
+        weights=_weights(documents=documents, truncate=truncate),
+        largest_document_bytes=_SMALL_DOCUMENT_BYTES if documents else Plan().largest_document_bytes,
     )
     console = Console(soft_wrap=True)
     view = LiveView(console) if console.is_terminal else PlainView(console)
     try:
-        outcome = asyncio.run(_run(Trial(plan, view, keep=keep, began_at=began_at)))
+        outcome = asyncio.run(_run(Trial(plan, view, documents=documents, keep=keep, began_at=began_at)))
     finally:
         view.close()
     for line in summary(outcome):
@@ -57,6 +67,16 @@ def try_(
         console.print(line, highlight=False)
     if not outcome.is_good:
         raise typer.Exit(1)
+
+
+def _weights(*, documents: bool, truncate: bool) -> dict[str, float]:
+    """How often each kind of change is chosen."""
+    weights = {**WEIGHTS, **(_FEWER_DOCUMENTS if documents else {})}
+    if truncate:
+        weights["truncate_messages"] = _TRUNCATES
+        # Where documents are asked about, they are to be there.
+        weights["truncate_documents"] = 0.0 if documents else _TRUNCATES
+    return weights
 
 
 async def _run(trial: Trial) -> Outcome:

@@ -270,11 +270,17 @@ async def rollback(connection: Session, ground: Ground) -> Changed:
     return NOTHING
 
 
-async def truncate(connection: Session, ground: Ground) -> Changed:
-    """All messages or all documents go at once."""
-    table = ground.random.choice(["messages", "documents"])
-    await connection.execute(CHANGES[f"truncate_{table}"])
-    ground.population.of(table).clear()
+async def truncate_messages(connection: Session, ground: Ground) -> Changed:
+    """All messages go at once."""
+    await connection.execute(CHANGES["truncate_messages"])
+    ground.population.messages.clear()
+    return ONE
+
+
+async def truncate_documents(connection: Session, ground: Ground) -> Changed:
+    """All documents go at once."""
+    await connection.execute(CHANGES["truncate_documents"])
+    ground.population.documents.clear()
     return ONE
 
 
@@ -342,7 +348,8 @@ KINDS: Final[Mapping[str, Change]] = {
         savepoint,
         undone_savepoint,
         rollback,
-        truncate,
+        truncate_messages,
+        truncate_documents,
     )
 }
 
@@ -373,7 +380,8 @@ WEIGHTS: Final[Mapping[str, float]] = {
     "savepoint": 2,
     "undone_savepoint": 2,
     "rollback": 2,
-    "truncate": 0,
+    "truncate_messages": 0,
+    "truncate_documents": 0,
 }
 
 # What happens now and then where writers meet: nothing of the change is left, and the next one may succeed.

@@ -20,3 +20,4 @@ def _read(file: str) -> dict[str, str]:
 
 CHANGES: Final = _read("changes.sql")
 QUERIES: Final = _read("queries.sql")
+LIBRARY: Final = _read("library.sql")

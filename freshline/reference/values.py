@@ -36,7 +36,8 @@ class Values:
         """
         if self._random.random() < 0.5:  # noqa: PLR2004 - half of them
             return self.text(40)
-        size = self._random.randint(10_000, max(10_001, self._largest_document_bytes))
+        largest = self._largest_document_bytes
+        size = self._random.randint(min(10_000, largest // 2), largest)
         return self._random.randbytes(size // 2).hex()
 
     def flag(self) -> bool:

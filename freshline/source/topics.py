@@ -11,7 +11,7 @@ from schemas.catalog import Catalog
 
 
 def wanted_topics(settings: Settings, catalog: Catalog) -> list[Topic]:
-    """The tables' topics, the one for invalidations, the dead letters', and that of Debezium's heartbeats."""
+    """The tables' topics, those for invalidations, refreshes and dead letters, and that of Debezium's heartbeats."""
     sizes = settings.topics
 
     def log(name: str, *, partitions: int = sizes.partitions, hours: int = sizes.retention_hours) -> Topic:
@@ -27,6 +27,7 @@ def wanted_topics(settings: Settings, catalog: Catalog) -> list[Topic]:
     return [
         *(log(settings.table_topic(table.qualified_name)) for table in catalog.tables),
         log(settings.invalidate_topic),
+        *([log(settings.refresh_topic)] if catalog.indexed else ()),
         log(settings.dead_letter_topic, hours=sizes.dead_letter_retention_hours),
         # Nobody needs an old heartbeat.
         log(heartbeat_topic(settings.topic_prefix), partitions=1, hours=1),

@@ -11,7 +11,9 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from freshline.reference.load import Load
+from freshline.trial.documents import Documents
 from freshline.trial.freshness import Freshness, quantile
+from freshline.trial.library import LibraryFigures
 from freshline.trial.workers import Workers
 from freshline.verification.distance import Distance
 
@@ -37,6 +39,8 @@ class Figures(msgspec.Struct, frozen=True):
         dead_letters: so far.
         away: changes and reads that found a store away, so far.
         violations: reads that were older than the write whose token they presented, so far.
+        documents: what their part does now; empty where it has figures, or there is none.
+        library: its figures.
     """
 
     elapsed_s: float
@@ -52,15 +56,25 @@ class Figures(msgspec.Struct, frozen=True):
     dead_letters: int
     away: int
     violations: int
+    documents: str = ""
+    library: LibraryFigures | None = None
 
 
 class Watch:
     """Takes the figures. Takes everything ready made and opened."""
 
     def __init__(
-        self, load: Load, freshness: Freshness, workers: Workers, distance: Distance, registry: CollectorRegistry
+        self,
+        load: Load,
+        freshness: Freshness,
+        workers: Workers,
+        distance: Distance,
+        registry: CollectorRegistry,
+        *,
+        documents: Documents | None,
     ) -> None:
         """``registry`` is the reader's."""
+        self._documents = documents
         self._load = load
         self._freshness = freshness
         self._workers = workers
@@ -106,6 +120,8 @@ class Watch:
             dead_letters=round(letters),
             away=counts.away,
             violations=len(counts.violations),
+            documents="" if self._documents is None else self._documents.left_out or self._documents.doing,
+            library=None if self._documents is None else self._documents.figures,
         )
 
 

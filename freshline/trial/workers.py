@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
@@ -66,15 +66,19 @@ class Workers:
 
 
 @asynccontextmanager
-async def start_workers(roles: Sequence[str], stack_folder: Path) -> AsyncIterator[Workers]:
+async def start_workers(
+    roles: Sequence[str], stack_folder: Path, *, name: str = "workers", defaults: Mapping[str, str] | None = None
+) -> AsyncIterator[Workers]:
     """A process with these roles, ended in order after the block. Ctrl-C does not reach it.
 
     Args:
         roles: what it does.
         stack_folder: the local stack's, whose ``down`` also ends it should we die.
+        name: of its log file.
+        defaults: variables for what the environment does not say.
     """
     port = free_port()
-    log_file = stack_folder / "logs" / "workers.log"
+    log_file = stack_folder / "logs" / f"{name}.log"
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab") as log:
         process = await asyncio.create_subprocess_exec(
@@ -88,7 +92,7 @@ async def start_workers(roles: Sequence[str], stack_folder: Path) -> AsyncIterat
             stdin=asyncio.subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env={**os.environ, STACK_MARK: str(stack_folder), SERVICE_MARK: "workers"},
+            env={**(defaults or {}), **os.environ, STACK_MARK: str(stack_folder), SERVICE_MARK: name},
             start_new_session=True,
         )
     try:

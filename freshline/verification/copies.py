@@ -13,7 +13,7 @@ import msgspec
 from redis.asyncio import Redis
 
 from infra.redis.coherence import Coherence, Found
-from schemas.catalog import Catalog, Table
+from schemas.catalog import RESERVED_FAMILIES, Catalog, Table
 from schemas.entry import PLACEHOLDER, VALUE, Header, unpack
 from schemas.errors import PatternError
 
@@ -124,16 +124,11 @@ class RedisCopies:
     async def keys(self) -> AsyncIterator[list[str]]:
         """The names of all entries, in pages; one may come twice."""
         prefix = f"{self._coherence.namespace}:"
-        tags = self._coherence.tag_key("")
         cursor = 0
         while True:
             cursor, found = await self._redis.scan(cursor, match=f"{prefix}*", count=_SCAN_COUNT)
-            names = [cast("bytes", name).decode(errors="surrogateescape") for name in found]
-            page = [
-                name.removeprefix(prefix)
-                for name in names
-                if not name.startswith(tags) and name != self._coherence.state_key
-            ]
+            names = [cast("bytes", name).decode(errors="surrogateescape").removeprefix(prefix) for name in found]
+            page = [name for name in names if name.partition(":")[0] not in RESERVED_FAMILIES]
             if page:
                 yield page
             if not cursor:

@@ -16,7 +16,7 @@ from typing import Final
 import asyncpg
 from redis.asyncio import Redis
 
-from freshline.roles import SINKS
+from freshline.roles import CACHE_ROLES
 from freshline.verification.distance import Distance
 from infra.connect.configuration import HEARTBEAT_QUERY
 from infra.kafka.browser import open_browser
@@ -40,7 +40,7 @@ async def wait_until_quiet(
     settings: Settings,
     catalog: Catalog,
     *,
-    roles: Sequence[str] = tuple(SINKS),
+    roles: Sequence[str] = CACHE_ROLES,
     timeout_s: float = QUIET_TIMEOUT_S,
     tell: Callable[[str], None] = lambda _: None,
 ) -> None:

@@ -1,7 +1,8 @@
-"""The local stack: Postgres, Valkey, Kafka and Connect, started together, found again, and ended without a trace.
+"""The local stack: five servers, started together, found again, and ended without a trace.
 
     postgres ─┐
-    valkey   ─┤ side by side
+    valkey   ─┤
+    qdrant   ─┤ side by side
     kafka    ─┴─▶ connect (its first act is to read its topics)
 
 Everything lies in one folder: data, logs, and the state with ports and processes, which any later process reads. So two
@@ -22,13 +23,14 @@ from infra.local.ports import POLL_INTERVAL_S
 from infra.local.postgres import PostgresService
 from infra.local.processes import kill, marked
 from infra.local.progress import Progress, silent
+from infra.local.qdrant import QdrantService
 from infra.local.service import Service, ServiceStatus, Surroundings
 from infra.local.state import StateFile
 from infra.local.valkey import ValkeyService
 from infra.settings import LocalSettings
 from schemas.errors import FreshlineError
 
-SERVICES = ("postgres", "valkey", "kafka", "connect")
+SERVICES = ("postgres", "valkey", "qdrant", "kafka", "connect")
 # Connect's topics lie in Kafka: it can't start without it, and ends before it.
 NEEDS = {"connect": "kafka"}
 
@@ -55,6 +57,7 @@ class LocalStack:
         )
         self.postgres = PostgresService(around)
         self.valkey = ValkeyService(around)
+        self.qdrant = QdrantService(around)
         self.kafka = KafkaService(around)
         self.connect = ConnectService(around)
 
@@ -126,7 +129,7 @@ class LocalStack:
 
     def _named(self, names: Collection[str]) -> list[Service]:
         services: dict[str, Service] = {
-            service.name: service for service in (self.postgres, self.valkey, self.kafka, self.connect)
+            service.name: service for service in (self.postgres, self.valkey, self.qdrant, self.kafka, self.connect)
         }
         unknown = sorted(set(names) - set(services))
         if unknown:

@@ -9,40 +9,23 @@ Keys of a namespace: ``<ns>:state``, ``<ns>:<entry>``, ``<ns>:tag:<tag>``; notic
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from hashlib import sha1
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Final, cast
 
 import msgspec
 from redis.asyncio import Redis
-from redis.exceptions import (
-    BusyLoadingError,
-    MasterDownError,
-    NoScriptError,
-    OutOfMemoryError,
-    ReadOnlyError,
-    RedisError,
-    ResponseError,
-)
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from infra.redis import scripts
+from infra.redis.calls import ScriptCaller, redis_errors
 from infra.redis.effects import Applied, Batch, Refused
-from infra.redis.round_trip import Command, round_trip
 from infra.redis.row_fill import RowFill
 from schemas.catalog import Table
 from schemas.entry import Header, unpack
-from schemas.errors import StoreUnavailableError
 from schemas.token import WriteToken
 from schemas.wal import Snapshot
 
 _pack = msgspec.msgpack.Encoder().encode
 # The floor of an epoch whose first position nobody has read yet: no event creates under it.
 NO_FLOOR_YET: Final = 1 << 52
-# Begin the answers of a server that can't write for a while, where redis-py has no class for them.
-_REFUSING: Final = ("MISCONF", "NOREPLICAS", "BUSY", "CLUSTERDOWN")
 _NO_WRITE: Final = WriteToken(0, 0)
 
 
@@ -85,20 +68,6 @@ def watermark_field(group: str, topic: str, partition: int) -> str:
     return f"w:{group}/{topic}/{partition}"
 
 
-@contextmanager
-def _wrapped() -> Iterator[None]:
-    try:
-        yield
-    except (RedisConnectionError, RedisTimeoutError, BusyLoadingError, ReadOnlyError, OSError) as error:
-        msg = f"Redis does not answer ({error}). Check FRESHLINE_REDIS__URL and that the server is up."
-        raise StoreUnavailableError(msg) from error
-    except ResponseError as error:
-        if not isinstance(error, (OutOfMemoryError, MasterDownError)) and not str(error).startswith(_REFUSING):
-            raise
-        msg = f"Redis takes no writes ({error}). It needs memory, its replicas or its disk back."
-        raise StoreUnavailableError(msg) from error
-
-
 class Coherence:
     """The one caller of the protocol's scripts. Takes an open client with binary replies; closes nothing."""
 
@@ -108,10 +77,7 @@ class Coherence:
         self.namespace = namespace
         self.state_key = f"{namespace}:state"
         self.channel = f"{namespace}:notices"
-        self._sources = {name: scripts.source(name) for name in scripts.NAMES}
-        self._digests = {
-            name: sha1(text.encode(), usedforsecurity=False).hexdigest() for name, text in self._sources.items()
-        }
+        self._caller = ScriptCaller(client)
 
     def entry_key(self, key: str) -> str:
         """The Redis key of an entry."""
@@ -125,7 +91,7 @@ class Coherence:
 
     async def state(self) -> State:
         """The whole state hash."""
-        with _wrapped():
+        with redis_errors():
             fields = await cast("Awaitable[dict[bytes, bytes]]", self._client.hgetall(self.state_key))
         text = {name.decode(): content.decode() for name, content in fields.items()}
         return State(
@@ -141,7 +107,7 @@ class Coherence:
 
         ``sent`` is called when all of them are on their way, so that whoever has other work can go on with it.
         """
-        replies = await self._scripts([("apply", [self.state_key], [_pack(batch)]) for batch in batches], sent)
+        replies = await self._caller.many([("apply", [self.state_key], [_pack(batch)]) for batch in batches], sent)
         return [
             Applied(second, third) if done else Refused(int(second) if second else None, bytes(third).decode())
             for done, second, third in replies
@@ -155,13 +121,13 @@ class Coherence:
         An epoch begins with ``NO_FLOOR_YET``. Called again with ``epoch`` as expected, it gets its floor.
         """
         request = _pack((self.namespace, expected, epoch, floor, identity, list(watermarks)))
-        _, stored = await self._script("epoch", [self.state_key], [request])
+        _, stored = await self._caller.one("epoch", [self.state_key], [request])
         return bytes(stored).decode()
 
     async def forget_watermarks(self, fields: Collection[str]) -> None:
         """Forget watermarks that nothing can be applied on any more."""
         if fields:
-            with _wrapped():
+            with redis_errors():
                 await self._client.hdel(self.state_key, *fields)
 
     async def end_epoch(self) -> None:
@@ -169,13 +135,13 @@ class Coherence:
 
         An epoch that another worker began meanwhile may be the one that ends: it begins again, at the cost of misses.
         """
-        with _wrapped():
+        with redis_errors():
             await self._client.hdel(self.state_key, "epoch")
         await self.beat("")
 
     async def beat(self, epoch: str) -> None:
         """Tell the processes' own memories that notices still flow."""
-        with _wrapped():
+        with redis_errors():
             await self._client.publish(self.channel, _pack((epoch, ())))
 
     # Readers of rows.
@@ -183,7 +149,7 @@ class Coherence:
     async def look(self, requests: Sequence[tuple[str, Table]]) -> list[Found | None]:
         """The entries under these keys that may be returned, in one round trip; None for each miss."""
         tables = list(dict.fromkeys(table.qualified_name for _, table in requests))
-        entries, (epoch, *floors) = await self._replies(
+        entries, (epoch, *floors) = await self._caller.replies(
             [
                 ("MGET", *(self.entry_key(key) for key, _ in requests)),
                 # After the entries: what raised a floor or began an epoch before they were read is seen here.
@@ -225,7 +191,7 @@ class Coherence:
         """As `lease`, for several keys and the tokens of their leases, in one round trip."""
         write = after or _NO_WRITE
         rest = (lease_ms, write.lsn, write.completed)
-        replies = await self._scripts(
+        replies = await self._caller.many(
             [
                 ("lease", [self.entry_key(key), self.state_key], [table.qualified_name, table.format, token, *rest])
                 for key, token in requests
@@ -241,7 +207,7 @@ class Coherence:
     async def fill_many(self, fills: Sequence[RowFill], table: Table, *, snapshot: Snapshot) -> list[bool]:
         """As `fill`, for several rows that were read in one statement, in one round trip."""
         packed = _pack(snapshot)
-        replies = await self._scripts(
+        replies = await self._caller.many(
             [
                 (
                     "fill",
@@ -274,7 +240,7 @@ class Coherence:
     ) -> list[bool]:
         """As `witness`, for several rows that were read in one statement, in one round trip."""
         packed = _pack(snapshot)
-        replies = await self._scripts(
+        replies = await self._caller.many(
             [
                 (
                     "witness",
@@ -299,7 +265,7 @@ class Coherence:
 
     async def look_query(self, key: str, tags: Sequence[str], *, fmt: str) -> Found | None:
         """The cached result under this key, if every one of its tags has the generation that it was filled at."""
-        entry, epoch, generations = await self._replies(
+        entry, epoch, generations = await self._caller.replies(
             [
                 ("GET", self.entry_key(key)),
                 ("HGET", self.state_key, "epoch"),
@@ -329,7 +295,7 @@ class Coherence:
         after: WriteToken | None = None,
     ) -> Found | Leased | Held | Unready:
         """Look once more, else take the lease and the tags' generations; ``generations`` serve tags that have none."""
-        reply = await self._script(
+        reply = await self._caller.one(
             "query_lease",
             [self.entry_key(key), self.state_key, *map(self.tag_key, tags)],
             [fmt, token, lease_ms, tag_ttl_ms, (after or _NO_WRITE).completed, *generations, *tags],
@@ -340,7 +306,7 @@ class Coherence:
         self, key: str, tags: Sequence[str], lease: Leased, *, fmt: str, completed: int, ttl_ms: int, body: bytes
     ) -> bool:
         """Store a result under the generations that were taken before it was read. False where it was refused."""
-        reply = await self._script(
+        reply = await self._caller.one(
             "query_fill",
             [self.entry_key(key), self.state_key, *map(self.tag_key, tags)],
             [lease.token, fmt, completed, ttl_ms, body, *lease.generations, *tags],
@@ -360,43 +326,7 @@ class Coherence:
     ) -> None:
         """Make entries (key and table), tags and whole tables older than the write that the token stands for."""
         request = _pack((self.namespace, token.lsn, token.completed, floor_ttl_ms, keys, tags, tables))
-        await self._script("invalidate", [self.state_key], [request])
-
-    # Scripts.
-
-    async def _script(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        (reply,) = await self._scripts([(name, keys, arguments)])
-        return reply
-
-    async def _scripts(
-        self, calls: Sequence[tuple[str, Sequence[str], Sequence[Any]]], sent: Callable[[], None] | None = None
-    ) -> list[Any]:
-        async def send(digest_or_source: Callable[[str], str], verb: str) -> list[Any]:
-            with _wrapped():
-                return await round_trip(
-                    self._client,
-                    [(verb, digest_or_source(name), len(keys), *keys, *arguments) for name, keys, arguments in calls],
-                    sent,
-                )
-
-        replies = await send(self._digests.__getitem__, "EVALSHA")
-        if any(isinstance(reply, NoScriptError) for reply in replies):
-            # The server was restarted. EVAL loads; whatever was done already is refused by its watermark or lease.
-            replies = await send(self._sources.__getitem__, "EVAL")
-        return _raised(replies)
-
-    async def _replies(self, commands: Sequence[Command]) -> list[Any]:
-        with _wrapped():
-            return _raised(await round_trip(self._client, commands))
-
-
-def _raised(replies: list[Any]) -> list[Any]:
-    """The replies, unless an error is among them: then that is raised."""
-    for reply in replies:
-        if isinstance(reply, RedisError):
-            with _wrapped():
-                raise reply
-    return replies
+        await self._caller.one("invalidate", [self.state_key], [request])
 
 
 def _floor(text: bytes | None) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -40,6 +41,16 @@ def table_changed(table: str, lsn: int) -> Effect:
 def drop_tag(tag: str) -> Effect:
     """Whatever carries the tag is stale."""
     return ("g", tag)
+
+
+def document_changed(document: str, lsn: int, tags: Sequence[str]) -> Effect:
+    """A document (by its own tag) changed: these tags go, and nothing may be made from it until its passages follow."""
+    return ("p", document, lsn, tags)
+
+
+def document_followed(document: str, lsn: int, tags: Sequence[str]) -> Effect:
+    """A document's passages contain what changed up to this position: the tags go once more, and it may be used."""
+    return ("f", document, lsn, tags)
 
 
 def notice(name: str) -> Effect:

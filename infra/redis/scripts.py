@@ -5,7 +5,19 @@ from __future__ import annotations
 from importlib import resources
 from typing import Final
 
-NAMES: Final = ("apply", "epoch", "fill", "invalidate", "lease", "query_fill", "query_lease", "witness")
+NAMES: Final = (
+    "answer_fill",
+    "answer_look",
+    "apply",
+    "epoch",
+    "fill",
+    "generations",
+    "invalidate",
+    "lease",
+    "query_fill",
+    "query_lease",
+    "witness",
+)
 
 
 def source(name: str) -> str:

@@ -48,10 +48,11 @@ def test_up_returns_and_what_it_started_lives_on(freshline: Run) -> None:
     up = freshline("up", "valkey", "postgres")
     assert up.returncode == 0, up.stderr
     status = freshline("status", "--json")
-    assert status.returncode == 1  # two of four
+    assert status.returncode == 1  # two of five
     assert states(status) == {
         "postgres": "running",
         "valkey": "running",
+        "qdrant": "stopped",
         "kafka": "stopped",
         "connect": "stopped",
     }

@@ -66,6 +66,10 @@ def test_a_trial_compares_every_copy_and_finds_none_wrong(tried: str) -> None:
     assert compared is not None, tried
     assert int(compared[1]) > 100
     assert "first event applied" in tried
+    passages = re.search(r"^index (\d+) passages compared with the database, 0 wrong", tried, re.MULTILINE)
+    assert passages is not None, tried
+    assert int(passages[1]) > 20
+    assert "at the end, 0 answers not true" in tried
     assert "dead letters" not in tried
 
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from pydantic import SecretStr
 
+from infra.cancellation import cancel
 from infra.settings import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,3 +73,21 @@ class WorkerProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+@asynccontextmanager
+async def supervised(*processes: WorkerProcess) -> AsyncIterator[None]:
+    """Start each of these that does not run, at first and whenever it has ended, as a cluster does."""
+
+    async def supervise() -> None:
+        while True:
+            for process in processes:
+                if not process.runs:
+                    process.start()
+            await asyncio.sleep(0.2)
+
+    task = asyncio.create_task(supervise())
+    try:
+        yield
+    finally:
+        await cancel(task)

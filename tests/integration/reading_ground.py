@@ -34,7 +34,7 @@ from schemas.errors import StoreUnavailableError
 from schemas.voiceassist import VOICEASSIST
 from schemas.wal import Snapshot
 
-TIMEOUT_S = 20.0
+TIMEOUT_S = 60.0
 FIELD = "w:test/topic/0"
 
 
@@ -89,6 +89,8 @@ class Ground:
 
     async def begin_epoch(self) -> None:
         """Make Redis ready, as the first worker does."""
+        # Connections to a server that was restarted since would each fail once.
+        await self.redis.connection_pool.disconnect()
         lsn, state = await self.lsn(), await self.coherence.state()
         epoch = uuid.uuid4().hex
         self.epoch = await self.coherence.begin_epoch(

@@ -226,14 +226,14 @@ async def test_a_table_that_someone_locks_is_not_queued_for(
 async def test_migrations_make_every_index_of_the_guide_and_run_once(each_database: PostgresSettings) -> None:
     arguments = each_database.connect_arguments()
     both = await asyncio.gather(migrate(arguments), migrate(arguments))
-    assert sorted(both) == [("", "0002"), ("0002", "0002")]
+    assert sorted(both) == [("", "0003"), ("0003", "0003")]
     async with administrator(each_database) as connection:
         made = {row[0] for row in await connection.fetch("SELECT indexname FROM pg_indexes WHERE indexname ~ '^idx_'")}
         assert made == GUIDE_INDEXES
-        assert await migrate(arguments, NOTHING, down=True) == ("0002", "")
+        assert await migrate(arguments, NOTHING, down=True) == ("0003", "")
         assert await connection.fetchval("SELECT to_regclass('users') IS NULL")
         assert await connection.fetchval("SELECT to_regtype('message_role') IS NULL")
-    assert await migrate(arguments) == ("", "0002")
+    assert await migrate(arguments) == ("", "0003")
 
 
 async def test_a_generation_is_recorded_only_when_older_transactions_are_over(database: PostgresSettings) -> None:

@@ -209,6 +209,6 @@ async def test_partitions_are_added_to_topics_only_on_demand(make_settings: Make
     assert await apply_topics(more, VOICEASSIST) == []
     longer = more.model_copy(update={"topics": more.topics.model_copy(update={"retention_hours": 5})})
     assert [change.text for change in await apply_topics(longer, VOICEASSIST)] == (
-        ["retention.ms 604800000 -> 18000000"] * 5
+        ["retention.ms 604800000 -> 18000000"] * 6
     )
     assert await apply_topics(longer, VOICEASSIST) == []

@@ -27,7 +27,7 @@ def _own_environment(database: PostgresSettings, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.usefixtures("_own_environment")
 def test_a_database_is_prepared_and_given_back_with_every_statement_shown_and_no_password() -> None:
-    assert "none -> 0002" in RUNNER.invoke(app, ["migrate"]).output
+    assert "none -> 0003" in RUNNER.invoke(app, ["migrate"]).output
     assert "nothing to do" in RUNNER.invoke(app, ["migrate"]).output
 
     declined = RUNNER.invoke(app, ["prepare"], input="n\n")
@@ -43,4 +43,4 @@ def test_a_database_is_prepared_and_given_back_with_every_statement_shown_and_no
     assert "DROP PUBLICATION" in RUNNER.invoke(app, ["remove", "--dry-run"]).output
     assert RUNNER.invoke(app, ["remove", "--yes"]).exit_code == 0
     assert RUNNER.invoke(app, ["remove"]).stdout == "Nothing to do.\n"
-    assert "0002 -> none" in RUNNER.invoke(app, ["migrate", "base", "--down", "--yes"]).output
+    assert "0003 -> none" in RUNNER.invoke(app, ["migrate", "base", "--down", "--yes"]).output

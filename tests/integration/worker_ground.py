@@ -18,14 +18,13 @@ from aiokafka import AIOKafkaProducer, ConsumerRecord
 from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
-from consumers.progress import Progress
 from consumers.worker import Worker
-from freshline.roles import open_worker
+from freshline.roles import Metrics, open_worker
 from freshline.source.topics import apply_topics
 from infra.kafka.browser import open_browser
 from infra.kafka.producer import Producer
-from infra.metrics import WorkerMetrics
 from infra.postgres.statements import statement
+from infra.progress import Progress
 from infra.redis.coherence import Coherence, Found, State
 from infra.settings import Settings
 from schemas.canonical import row_from_json
@@ -35,7 +34,7 @@ from schemas.voiceassist import CONVERSATIONS, USERS, VOICEASSIST
 
 WRITE_THROUGH = "write-through"
 INVALIDATION = "invalidation"
-TIMEOUT_S = 30.0
+TIMEOUT_S = 90.0
 SIZES = {"partitions": 2}
 
 Row = Mapping[str, Any]
@@ -291,7 +290,7 @@ class Ground:
         """
         registry = CollectorRegistry()
         progress = Progress()
-        async with open_worker(role, self.settings, VOICEASSIST, WorkerMetrics(registry), progress) as worker:
+        async with open_worker(role, self.settings, VOICEASSIST, Metrics(registry), progress) as worker:
             task = asyncio.create_task(worker.run())
             running = RunningWorker(worker, progress, registry, task)
             try:

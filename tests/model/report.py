@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-from tests.model.explorer import explore
+from tests.model.explorer import Result, explore
+from tests.model.index import INDEX_RULES, INDEX_SHOWN_IN, INDEX_WORLDS, explore_index
 from tests.model.names import RULES
 from tests.model.worlds import SHOWN_IN, WORLDS
 
@@ -32,9 +33,27 @@ with a memory, and misfortune: evictions, leases and entries that expire, failov
 without data, retention that overtakes, topics made anew, lost connections. Versions of a row are named after the
 positions of the changes that made them.
 
+The semantic index has worlds of its own, at the end: one document, its passages and its head, refreshers that may be
+killed anywhere or be too late, and somebody who makes an answer. A search never gives what is older than the last
+change that the index has followed; at quiet it gives the database's text, whole; and an answer is not older than what
+was told, as long as the lists of what has yet to follow are kept, nor ever than what has followed.
+
 This page is written by `python -m tests.model.report`, and `pytest tests/model` fails where it is not what is found.
 `FRESHLINE_MODEL_DEPTH=2 pytest tests/model` explores larger worlds as well.
 """
+
+
+def _counterexample(rule: str, sentence: str, world: str, result: Result) -> list[str]:
+    return [
+        f"### `{rule}`",
+        "",
+        f"{sentence} Without it, {result.broken}:",
+        "",
+        f"{'; '.join(result.trace)}.",
+        "",
+        f"(World *{world}*, {result.states:,} states.)",
+        "",
+    ]
 
 
 def text() -> str:
@@ -48,16 +67,13 @@ def text() -> str:
     lines += [f"| **together** | **{total:,}** |", "", "## Without a rule", ""]
     for rule, sentence in RULES.items():
         result = explore(WORLDS[SHOWN_IN[rule]], frozenset([rule]))
-        lines += [
-            f"### `{rule}`",
-            "",
-            f"{sentence} Without it, {result.broken}:",
-            "",
-            f"{'; '.join(result.trace)}.",
-            "",
-            f"(World *{SHOWN_IN[rule]}*, {result.states:,} states.)",
-            "",
-        ]
+        lines += _counterexample(rule, sentence, SHOWN_IN[rule], result)
+    lines += ["## The index: states explored, no promise broken", "", "| world | states |", "|---|---:|"]
+    lines += [f"| {name} | {explore_index(first).states:,} |" for name, first in INDEX_WORLDS.items()]
+    lines += ["", "## The index: without a rule", ""]
+    for rule, sentence in INDEX_RULES.items():
+        result = explore_index(INDEX_WORLDS[INDEX_SHOWN_IN[rule]], frozenset([rule]))
+        lines += _counterexample(rule, sentence, INDEX_SHOWN_IN[rule], result)
     return "\n".join(lines).rstrip() + "\n"
 
 

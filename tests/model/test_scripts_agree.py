@@ -39,8 +39,8 @@ MUTATIONS: Final[Mapping[str, tuple[str, str, str]]] = {
     ),
     "a dropped tag is not published": (
         "apply",
-        "'DEL', namespace .. ':tag:' .. name)\n    tell(name)",
-        "'DEL', namespace .. ':tag:' .. name)",
+        "'DEL', namespace .. ':tag:' .. tag)\n  tell(tag)",
+        "'DEL', namespace .. ':tag:' .. tag)",
     ),
     "truncation ignores sight": ("apply", "math.max(floor_completed, completed)", "floor_completed"),
     "running transactions count as seen": ("apply", "if running == xid then return false end", ""),

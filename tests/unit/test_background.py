@@ -8,28 +8,19 @@ import pytest
 
 from freshline.background import Background
 from schemas.errors import NotOpenError
+from tests.unit.hard_of_hearing import HardOfHearing
 
 
 async def test_closing_ends_every_task_even_one_that_loses_a_cancellation() -> None:
     background = Background()
     background.open()
-    lost = 0
-
-    async def deaf() -> None:
-        nonlocal lost
-        while lost < 3:
-            try:
-                await asyncio.sleep(60)
-            except asyncio.CancelledError:
-                lost += 1
-        await asyncio.sleep(60)
-
-    background.start(deaf())
+    work = HardOfHearing(loses=3)
+    background.start(work())
     background.start(asyncio.sleep(60))
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
         await background.close()
-    assert lost == 3
+    assert work.lost == 3
     assert not background.is_open
 
 

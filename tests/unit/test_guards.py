@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from freshline.guards import Breaker, DatabaseLimit, PastRedisError
+from freshline.guards import Breaker, DatabaseLimit, PastStoreError
 from schemas.errors import OverloadedError, StoreUnavailableError
 
 
@@ -38,7 +38,7 @@ class Calls:
 
     def fail(self) -> None:
         """One that fails or is not made."""
-        with pytest.raises(PastRedisError):
+        with pytest.raises(PastStoreError):
             self.make(fails=True)
 
 

@@ -8,10 +8,10 @@ from typing import cast
 import pytest
 from prometheus_client import CollectorRegistry
 
-from consumers.progress import Progress
 from consumers.sight import Sight
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Moment, Primary
+from infra.progress import Progress
 from schemas.wal import Snapshot
 from tests.unit.worker_parts import FakePrimary
 

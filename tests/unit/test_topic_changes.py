@@ -53,6 +53,7 @@ def test_every_table_has_its_topic_and_so_have_invalidations_dead_letters_and_he
         "va.public.messages",
         "va.public.documents",
         "freshline.invalidate",
+        "freshline.semantic.refresh",
         "freshline.dead-letters",
         "__debezium-heartbeat.va",
     ]

@@ -8,10 +8,11 @@ import time
 import pytest
 
 from consumers.failures import TABLE, Action, action_for, hint_for
-from consumers.progress import Progress
 from infra.postgres.moments import Moment
+from infra.progress import Progress
 from schemas.errors import FreshlineError, StoreUnavailableError
 from schemas.wal import Snapshot
+from tests.unit.hard_of_hearing import HardOfHearing
 from tests.unit.worker_parts import Parts, record
 
 
@@ -157,6 +158,16 @@ def test_every_kind_of_failure_has_a_hint_and_the_unknown_stops() -> None:
     assert "stops" in hint_for(ZeroDivisionError())
 
 
+def test_nothing_is_late_before_the_first_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress(stuck_after_s=60)
+    now = time.monotonic()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 600)
+    assert progress.is_alive
+    progress.turned()
+    monkeypatch.setattr(time, "monotonic", lambda: now + 661)
+    assert not progress.is_alive
+
+
 def test_a_worker_is_alive_while_it_waits_and_stuck_when_it_goes_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("time.monotonic", lambda: now)
@@ -173,3 +184,14 @@ def test_a_worker_is_alive_while_it_waits_and_stuck_when_it_goes_nowhere(monkeyp
     assert (progress.is_alive, progress.is_ready, progress.describe()) == (True, False, "waiting: Redis")
     progress.progressed()
     assert progress.is_ready
+
+
+async def test_what_goes_on_beside_ends_with_the_worker_also_where_it_loses_a_cancellation() -> None:
+    work = HardOfHearing(loses=2)
+    parts = Parts([record(0)], beside=work)
+    running = asyncio.create_task(parts.worker.run())
+    await parts.until("applied 1")
+    parts.worker.stop()
+    async with asyncio.timeout(5):
+        await running
+    assert work.lost == 2

@@ -11,13 +11,13 @@ from prometheus_client import CollectorRegistry
 
 from consumers.letters import Letters
 from consumers.positions import Positions
-from consumers.progress import Progress
 from consumers.sight import Sight
 from consumers.sink import Change, Reading, Unusable
-from consumers.worker import Worker
+from consumers.worker import Companion, Worker
 from infra.kafka.log import ChangeLog, Partition
 from infra.metrics import WorkerMetrics
 from infra.postgres.moments import Moment, Primary
+from infra.progress import Progress
 from infra.redis.coherence import Coherence, State
 from infra.redis.effects import Applied, Batch, Effect, Refused
 from schemas.errors import MalformedRecordError
@@ -195,7 +195,7 @@ class FakeProducer:
 class Parts:
     """A worker and all that it talks to."""
 
-    def __init__(self, records: Sequence[Any]) -> None:
+    def __init__(self, records: Sequence[Any], *, beside: Companion | None = None) -> None:
         self.told: list[str] = []
         self.log = FakeLog(records, self.told)
         self.coherence = FakeCoherence(self.told)
@@ -217,6 +217,7 @@ class Parts:
             metrics=metrics,
             progress=self.progress,
             floor_ttl_ms=1_000,
+            beside=beside,
         )
 
     def count(self, name: str, **labels: str) -> float:

@@ -8,6 +8,8 @@
 --           {'x', key, table, lsn, xid}   the row changed (lsn or xid 0: nobody knows when) and its value can't be cached
 --           {'t', table, lsn}             every row of the table may have changed
 --           {'g', tag}                    drop the generation of a tag
+--           {'p', document, lsn, {tag, …}}  the document changed: drop the tags; its passages have yet to follow
+--           {'f', document, lsn, {tag, …}}  its passages have followed up to here: drop the tags again
 --           {'n', name}                   only tell the processes' own memories
 -- Promise: changes nothing and returns {0, stored offset or '', stored epoch or ''} unless the stored watermark and epoch
 --   are the ones the batch builds on. Otherwise applies every effect, moves the watermark, publishes every name that it
@@ -105,14 +107,50 @@ local function tell(name)
   end
 end
 
+local function drop(tag)
+  redis.call('DEL', namespace .. ':tag:' .. tag)
+  tell(tag)
+end
+
+-- What is made from a document before its passages have followed would be stored under generations that are new already.
+-- So each of its tags lists the documents that have yet to follow. Followers may come first: they say how far they are.
+local FOLLOWING_TTL_MS = 86400000
+
+local function document_changed(document, lsn, tags)
+  local followed = tonumber(redis.call('GET', namespace .. ':followed:' .. document) or '0')
+  for _, tag in ipairs(tags) do
+    drop(tag)
+    local key = namespace .. ':pending:' .. tag
+    if lsn > followed and lsn > tonumber(redis.call('HGET', key, document) or '0') then
+      redis.call('HSET', key, document, decimal(lsn))
+      redis.call('PEXPIRE', key, FOLLOWING_TTL_MS)
+    end
+  end
+end
+
+local function document_followed(document, lsn, tags)
+  local key = namespace .. ':followed:' .. document
+  if lsn > tonumber(redis.call('GET', key) or '0') then
+    redis.call('SET', key, decimal(lsn), 'PX', FOLLOWING_TTL_MS)
+  end
+  for _, tag in ipairs(tags) do
+    drop(tag)
+    local pending = namespace .. ':pending:' .. tag
+    if tonumber(redis.call('HGET', pending, document) or '0') <= lsn then redis.call('HDEL', pending, document) end
+  end
+end
+
 for _, effect in ipairs(effects) do
   local what, name = effect[1], effect[2]
   if what == 'v' or what == 'a' then
     row_changed(namespace .. ':' .. name, effect[3], effect[4], effect[5], effect[6], effect[7], effect[8])
     tell(name)
   elseif what == 'g' then
-    redis.call('DEL', namespace .. ':tag:' .. name)
-    tell(name)
+    drop(name)
+  elseif what == 'p' then
+    document_changed(name, effect[3], effect[4])
+  elseif what == 'f' then
+    document_followed(name, effect[3], effect[4])
   elseif what == 'x' then
     row_uncacheable(namespace .. ':' .. name, effect[3], effect[4], effect[5])
     tell(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Final
 
@@ -14,13 +15,15 @@ class Progress:
     def __init__(self, stuck_after_s: float = _STUCK_AFTER_S) -> None:
         """``stuck_after_s``: after how long without a turn, or without progress while there is lag, it is stuck."""
         self._stuck_after_s = stuck_after_s
-        self._turned_at = self._progressed_at = time.monotonic()
+        # Before the first turn nothing is late: a model may take minutes to load. A startup probe sees to that.
+        self._turned_at = self._progressed_at = math.inf
         self._waiting_for: str | None = None
         self._settled = False
 
     def turned(self) -> None:
-        """The loop went round."""
+        """The loop went round; the first time, it has begun."""
         self._turned_at = time.monotonic()
+        self._progressed_at = min(self._progressed_at, self._turned_at)
 
     def progressed(self) -> None:
         """Something was applied, or there is nothing to apply."""

@@ -1,0 +1,1 @@
+"""The semantic side: putting the index, its search and its upkeep together."""

@@ -1,0 +1,1 @@
+"""Embedding: what a text means, as a vector of a model that runs in this process."""

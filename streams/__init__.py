@@ -1,0 +1,1 @@
+"""Streams: Faust agents and tables, for work that needs state or time."""
