@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry
 
 from freshline.source.topics import apply_topics
 from infra.cancellation import cancel
-from infra.kafka.browser import open_browser
+from infra.kafka.browser import TopicMissingError, open_browser
 from infra.metrics import StreamMetrics
 from infra.progress import Progress
 from infra.settings import Settings, StreamSettings
@@ -178,11 +178,11 @@ class DocumentsGround:
 
     @asynccontextmanager
     async def supervised_worker(self) -> AsyncIterator[None]:
-        """A worker that is started again whenever it ends by itself because the log is another one."""
+        """A worker that is started again whenever it ends by itself because the log is another one, or is not there."""
 
         async def supervise() -> None:
             while True:
-                with suppress(SourceChangedError):
+                with suppress(SourceChangedError, TopicMissingError):
                     async with open_coalescing(
                         self.settings, VOICEASSIST, StreamMetrics(CollectorRegistry()), Progress()
                     ) as coalescing:
