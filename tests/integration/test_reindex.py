@@ -217,7 +217,7 @@ async def test_while_another_model_takes_over_every_search_finds_all_that_was_fo
         async with going_on(watch.run(), edit(ground, edits)):
 
             async def are_under_way() -> bool:
-                return watch.searches > 5 and len(edits) > 10
+                return watch.searches > 10 and len(edits) > 10
 
             await eventually(are_under_way, "searches and edits are under way")
             rebuild = await reindexing.ask(other_model)
@@ -232,7 +232,7 @@ async def test_while_another_model_takes_over_every_search_finds_all_that_was_fo
             searches = watch.searches
 
             async def goes_on() -> bool:
-                return watch.searches > searches + 5 and len(edits) > edits_at_switch + 5
+                return watch.searches > searches + 20 and len(edits) > edits_at_switch + 5
 
             await eventually(goes_on, "searches and edits go on")
         await ground.all_followed()
