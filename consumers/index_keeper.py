@@ -18,7 +18,7 @@ import msgspec
 from msgspec.structs import replace
 
 from consumers.followed import SETTLED_AFTER_S, Followed
-from consumers.refresher import DOCUMENTS_PER_CHUNK, Refresher, Wanted, key_of
+from consumers.refresher import Refresher, Wanted, key_of
 from infra.cancellation import cancel
 from infra.embedding.models import ModelUnavailableError
 from infra.logs import logger
@@ -29,13 +29,15 @@ from infra.qdrant.client import CollectionGoneError
 from infra.qdrant.generations import Generation, Generations, ModelMismatchError
 from infra.qdrant.passages import DocumentName, PassageStore
 from infra.redis.coherence import Coherence
-from infra.redis.index_state import IndexState, Rebuild, Walk
+from infra.redis.index_state import LEASE_S, IndexState, Rebuild, Walk
 from infra.settings import DEFAULT_MODEL, EmbeddingSettings
 from schemas.catalog import Catalog, Table
 from schemas.errors import FreshlineError, SourceChangedError, StoreUnavailableError
 from schemas.passages import EVERYONE
 from schemas.token import WriteToken
 
+# Documents that are compared together: the more texts there are to sort by length, the less the model pads.
+DOCUMENTS_PER_PAGE: Final = 256
 _EVERY_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 5.0
 # How long a generation that is no longer searched is still followed, for readers that have yet to hear of it.
@@ -148,7 +150,7 @@ class IndexKeeper:
             while True:
                 try:
                     if await self._state.hold():
-                        await self._turn()
+                        await self._take_turn()
                     pause_s = _EVERY_S
                 except (StoreUnavailableError, SourceChangedError) as error:
                     _log.warning("store_away", error=str(error))
@@ -159,6 +161,20 @@ class IndexKeeper:
         finally:
             with suppress(StoreUnavailableError):
                 await self._state.release()
+
+    async def _take_turn(self) -> None:
+        prolonging = asyncio.create_task(self._prolong())
+        try:
+            await self._turn()
+        finally:
+            await cancel(prolonging)
+
+    async def _prolong(self) -> None:
+        """Hold the lease also while a page of long documents is embedded."""
+        while True:
+            await asyncio.sleep(LEASE_S / 3)
+            with suppress(StoreUnavailableError):
+                await self._state.hold()
 
     async def _turn(self) -> None:
         epoch = (await self._coherence.state()).epoch
@@ -311,7 +327,7 @@ class IndexKeeper:
             after = walk.after
             ahead: Walk | None = None
             while True:
-                keys = await self._keys.page(table, after, DOCUMENTS_PER_CHUNK)
+                keys = await self._keys.page(table, after, DOCUMENTS_PER_PAGE)
                 mend = await self._prepare(task, [Wanted(table, key) for key in keys]) if keys else None
                 if ahead is not None:
                     # The page before is written by now: nobody need compare it again.
@@ -341,8 +357,8 @@ class IndexKeeper:
             keys = [key_of(name) for name in names]
             rows = await self._keys.existing(table, keys) if keys else set()
             gone = [Wanted(table, key) for key in keys if key not in rows]
-            for start in range(0, len(gone), DOCUMENTS_PER_CHUNK):
-                await self._compare(task, gone[start : start + DOCUMENTS_PER_CHUNK])
+            for start in range(0, len(gone), DOCUMENTS_PER_PAGE):
+                await self._compare(task, gone[start : start + DOCUMENTS_PER_PAGE])
             if not await self._may_go_on(task):
                 return False
             if following is None:

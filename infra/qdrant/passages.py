@@ -11,7 +11,8 @@ document keeps a head, of no passages.
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from itertools import groupby, islice
 from typing import Any, Final, TypeAlias
 
 import msgspec
@@ -23,9 +24,10 @@ from infra.qdrant.generations import Generation
 Vector: TypeAlias = Sequence[float]
 
 _NAMESPACE: Final = uuid.UUID("6f2c1d7e-0f3b-5b5e-9a55-3d1f5d0c8a11")
+# How many points go into a request: Qdrant refuses one of more than 32 MB, and a point of a large model has 100 kB.
+_PAGE: Final = 256
 # How many places beyond the last known passage are looked at for what a late writer left.
 _LOOK_BEYOND: Final = 16
-_PAGE: Final = 256
 _HAS_PASSAGES: Final = models.FieldCondition(key="passages", range=models.Range(gt=0))
 
 
@@ -334,34 +336,29 @@ class PassageStore:
         Raises:
             StoreUnavailableError: Qdrant does not answer, and nobody knows what became of it.
         """
-        await self._update(
+        await self._upsert(
             self.generation.name,
-            [
-                models.UpsertOperation(
-                    upsert=models.PointsList(
-                        points=[
-                            models.PointStruct(
-                                id=version.document.point(place),
-                                vector=list(passage.vector),
-                                payload={
-                                    "table": version.document.table,
-                                    "key": version.document.key,
-                                    "place": place,
-                                    "tenant": version.tenant,
-                                    "lsn": version.lsn,
-                                    "column": passage.column,
-                                    "text": passage.text,
-                                    "digest": passage.digest,
-                                },
-                            )
-                            for place, passage in enumerate(version.passages)
-                        ],
-                        update_filter=version.condition,
-                    )
+            (
+                (
+                    version,
+                    models.PointStruct(
+                        id=version.document.point(place),
+                        vector=list(passage.vector),
+                        payload={
+                            "table": version.document.table,
+                            "key": version.document.key,
+                            "place": place,
+                            "tenant": version.tenant,
+                            "lsn": version.lsn,
+                            "column": passage.column,
+                            "text": passage.text,
+                            "digest": passage.digest,
+                        },
+                    ),
                 )
                 for version in versions
-                if version.passages
-            ],
+                for place, passage in enumerate(version.passages)
+            ),
         )
 
     async def put_heads(self, versions: Sequence[Version]) -> None:
@@ -370,29 +367,25 @@ class PassageStore:
         Raises:
             StoreUnavailableError: Qdrant does not answer, and nobody knows what became of it.
         """
-        await self._update(
+        await self._upsert(
             self.generation.heads,
-            [
-                models.UpsertOperation(
-                    upsert=models.PointsList(
-                        points=[
-                            models.PointStruct(
-                                id=version.document.head,
-                                vector={},
-                                payload={
-                                    "table": version.document.table,
-                                    "key": version.document.key,
-                                    "tenant": version.tenant,
-                                    "lsn": version.lsn,
-                                    "passages": len(version.passages),
-                                },
-                            )
-                        ],
-                        update_filter=version.condition,
-                    )
+            (
+                (
+                    version,
+                    models.PointStruct(
+                        id=version.document.head,
+                        vector={},
+                        payload={
+                            "table": version.document.table,
+                            "key": version.document.key,
+                            "tenant": version.tenant,
+                            "lsn": version.lsn,
+                            "passages": len(version.passages),
+                        },
+                    ),
                 )
                 for version in versions
-            ],
+            ),
         )
 
     async def sweep(self, versions: Sequence[Version]) -> int:
@@ -425,6 +418,23 @@ class PassageStore:
             operations.append(models.DeleteOperation(delete=models.FilterSelector(filter=condition)))
         await self._update(self.generation.name, operations)
         return swept
+
+    async def _upsert(self, collection: str, points: Iterable[tuple[Version, models.PointStruct]]) -> None:
+        """Write points, each where the condition of its version is true.
+
+        A version may take several requests: what counts is that its points are written in their order.
+        """
+        source = iter(points)
+        while page := list(islice(source, _PAGE)):
+            await self._update(
+                collection,
+                [
+                    models.UpsertOperation(
+                        upsert=models.PointsList(points=[point for _, point in of], update_filter=of[0][0].condition)
+                    )
+                    for of in (list(group) for _, group in groupby(page, key=lambda each: id(each[0])))
+                ],
+            )
 
     async def _update(self, collection: str, operations: Sequence[Any]) -> None:
         for start in range(0, len(operations), _PAGE):

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 
 from infra.redis.calls import redis_errors
 
-_LEASE_MS: Final = 30_000
+# After how long another does the upkeep where its holder is gone.
+LEASE_S: Final = 30.0
 # Several may want to change one thing, an operator and a worker say: who has not seen the latest changes nothing.
 _CHANGE: Final = """
     if (redis.call('GET', KEYS[1]) or '') ~= ARGV[1] then return 0 end
@@ -146,9 +147,9 @@ class IndexState:
     async def hold(self) -> bool:
         """Take or prolong the lease of whoever does the upkeep; False where another holds it."""
         with redis_errors():
-            if await self._client.set(self._lease, self._token, nx=True, px=_LEASE_MS):
+            if await self._client.set(self._lease, self._token, nx=True, px=int(1000 * LEASE_S)):
                 return True
-            return bool(await self._if_held("PEXPIRE", str(_LEASE_MS)))
+            return bool(await self._if_held("PEXPIRE", str(int(1000 * LEASE_S))))
 
     async def release(self) -> None:
         """Give the lease back, where it is ours."""

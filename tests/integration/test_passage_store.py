@@ -161,6 +161,27 @@ async def test_documents_are_named_page_by_page_up_to_a_stamp(
     assert await store.documents("public.others") == ([], None)
 
 
+async def test_no_request_grows_with_a_document(store: PassageStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("infra.qdrant.passages._PAGE", 3)
+    sizes: list[int] = []
+    update = store._client.batch_update_points
+
+    async def counted(collection: str, operations: Any, **options: Any) -> Any:
+        sizes.append(sum(len(each.upsert.points) for each in operations if hasattr(each, "upsert")))
+        return await update(collection, operations, **options)
+
+    monkeypatch.setattr(store._client, "batch_update_points", counted)
+    long = [str(number) for number in range(8)]
+    await write(store, version(10, *long), version(10, "short", number=2), version(10, "alone", number=3, tenant="b"))
+    assert await texts(store) == [*long, "short"]
+    assert await texts(store, tenant="b") == ["alone"]
+    assert (sum(sizes), max(sizes)) == (8 + 1 + 1 + 3, 3)
+    # What is late in one request changes nothing of what shares it.
+    await write(store, version(9, "late"), version(11, "longer", number=2), version(9, "late", number=3, tenant="b"))
+    assert await texts(store) == [*long, "longer"]
+    assert await texts(store, tenant="b") == ["alone"]
+
+
 async def test_all_points_of_a_document_are_seen_and_counted(store: PassageStore) -> None:
     await write(store, version(10, "one", "two"), version(10, "three", number=2))
     await store.put_passages([version(5, "a", "b", "beyond")])

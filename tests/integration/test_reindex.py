@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -32,7 +33,7 @@ Mend: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 DOCUMENTS = 150
 RETIRED_FOR_S = 8.0
-PAGE = 64
+PAGE = 64  # 256 in earnest, which takes longer to embed
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +46,7 @@ def other_model(tmp_path_factory: pytest.TempPathFactory) -> str:
 async def ground(make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[SemanticGround]:
     # Enough for readers to hear of the switch and to load a model; a minute in earnest.
     monkeypatch.setattr(refreshing, "IndexKeeper", partial(IndexKeeper, retired_for_s=RETIRED_FOR_S))
+    monkeypatch.setattr("consumers.index_keeper.DOCUMENTS_PER_PAGE", PAGE)
     settings = make_settings(topics=SIZES, reader=ReaderSettings(qdrant_timeout_s=10).model_dump())
     # The role of the readers is made by `freshline db prepare`, which has not been here.
     postgres = settings.postgres.model_copy(update={"reader_password": None})
@@ -320,6 +322,27 @@ async def test_a_rebuild_that_goes_on_after_a_pause_compares_nothing_twice(
         await reindexing.resume()
         await reindexing.wait(rebuild)
         assert sorted(gate.compared, key=int) == [str(number) for number in range(1, DOCUMENTS + 1)]
+
+
+async def test_nobody_else_takes_the_turn_while_a_page_takes_long(
+    ground: SemanticGround, reindexing: Reindexing, gate: Gate, state: IndexState, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("infra.redis.index_state", "consumers.index_keeper"):
+        monkeypatch.setattr(f"{module}.LEASE_S", 6.0)
+    await fill(ground)
+    async with ground.ground.worker(REFRESH):
+        await all_found(ground)
+        rebuild = await reindexing.ask()
+        await gate.is_reached()
+        reached_at = time.monotonic()
+
+        async def a_lease_has_passed() -> bool:
+            assert not await state.hold()
+            return time.monotonic() - reached_at > 9
+
+        await eventually(a_lease_has_passed, "more than a lease has passed")
+        gate.let(100)
+        await reindexing.wait(rebuild)
 
 
 async def test_a_rebuild_that_is_called_off_is_never_searched_and_leaves_nothing(
