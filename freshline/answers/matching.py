@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import Final, Literal
 
@@ -127,7 +127,7 @@ class Matching:
 
     async def similar(self, asked: Asked) -> Match | None:
         """The answer to a question that means the same, if one may be given."""
-        for candidate in await self.candidates(asked):
+        for candidate in await self._near_enough(asked):
             self._metrics.stale.inc(candidate.status == "stale")
             if candidate.cached is None or candidate.verdict is None:
                 continue
@@ -141,18 +141,22 @@ class Matching:
 
     async def candidates(self, asked: Asked) -> list[Candidate]:
         """The nearest cached questions, the nearest first, each judged if its answer may still be given."""
+        return list(await self._near_enough(asked))
+
+    async def _near_enough(self, asked: Asked) -> Iterator[Candidate]:
+        """The same, each judged only when it is asked for: mostly the nearest will do."""
         near = await self._near(asked)
         if not near:
-            return []
+            return iter(())
         ids = [each.answer for each in near]
         try:
             with self._redis.guard():
                 looked, (observed, pooled) = await asyncio.gather(self._entries.look(ids), self._learned.known(ids))
         except PastStoreError:
-            return []
-        found = [self._judged(asked, *each, pooled) for each in zip(near, looked, observed, strict=True)]
-        await self._remove([each.id for each in found if each.status == "none"])
-        return found
+            return iter(())
+        await self._remove([one.answer for one, found in zip(near, looked, strict=True) if _cached(found) is None])
+        meaning = asked.meaning
+        return (self._judged(meaning, *each, pooled) for each in zip(near, looked, observed, strict=True))
 
     async def _near(self, asked: Asked) -> Sequence[Near]:
         try:
@@ -174,7 +178,7 @@ class Matching:
             return []
 
     @staticmethod
-    def _judged(asked: Asked, near: Near, looked: LookedAt, observed: Observations, pooled: Pooled) -> Candidate:
+    def _judged(asked: Meaning, near: Near, looked: LookedAt, observed: Observations, pooled: Pooled) -> Candidate:
         cached = _cached(looked)
         if cached is None:
             return Candidate(near.answer, near.similarity, "none")
@@ -182,7 +186,7 @@ class Matching:
             meaning = Meaning.unpack(cached.meaning)
         except (msgspec.DecodeError, UnicodeDecodeError):
             meaning = Meaning.of(cached.question)
-        verdict = judge(asked.meaning, meaning, near.similarity)
+        verdict = judge(asked, meaning, near.similarity)
         return Candidate(near.answer, near.similarity, looked.status, cached, verdict, observed, pooled)
 
     def _decided(self, candidate: Candidate, cached: CachedAnswer) -> Match | None:
