@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 
@@ -34,7 +34,7 @@ def main() -> None:
     if "false_friends" in areas:
         figures += [Figure(name, value, _unit(name)) for name, value in false_friends.measure().items()]
     if "feedback" in areas:
-        figures += [Figure(name, value, "share") for name, value in _numbers(feedback.measure())]
+        figures += feedback.measure()
     figures += asyncio.run(_measure(areas, arguments.seconds, arguments.changes, arguments.documents))
     show(figures, Console())
     write(figures)
@@ -63,10 +63,6 @@ async def _measure(areas: Sequence[str], seconds: float, changes: int, made: int
 
 def _unit(name: str) -> str:
     return "ms" if name.endswith("_ms") else "share"
-
-
-def _numbers(measured: Mapping[str, object]) -> Iterator[tuple[str, float]]:
-    return ((name, value) for name, value in measured.items() if isinstance(value, float))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 import msgspec
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Column, Table
 
+from bench.results import Figure, compared
 from freshline.answers.thresholds import Observations, Policy, Pooled
 
 QUESTIONS: Final = 20_000
@@ -260,8 +261,31 @@ def rows(seeds: int, questions: int = QUESTIONS) -> Iterator[Row]:
                 )
 
 
-def measure(seeds: int = 1, console: Console | None = None) -> dict[str, object]:
-    """Shares of hits and of wrong answers, by the names of figures; a console gets them as a table."""
+def measure(seeds: int = 1) -> list[Figure]:
+    """For each error rate: the most that was wrong in any stream, and hits beside those of fixed thresholds."""
+    measured = list(rows(seeds))
+    figures: list[Figure] = []
+    for error_rate in ERROR_RATES:
+        at = [row for row in measured if row.error_rate == error_rate]
+        asked = Figure(f"feedback.error_rate@{error_rate:.0%}", 100 * error_rate, "%")
+        usual = Figure(f"feedback.fixed_hits@{error_rate:.0%}", 100 * _mean([row.usual for row in at]).hits, "%")
+        best = Figure(f"feedback.best_fixed_hits@{error_rate:.0%}", 100 * _mean([row.best for row in at]).hits, "%")
+        hits = 100 * _mean([row.learned for row in at]).hits
+        most_wrong = 100 * max(row.most_wrong for row in at)
+        fixed_wrong = 100 * max(row.usual.wrong for row in at)
+        figures += [
+            asked,
+            compared(f"feedback.most_wrong@{error_rate:.0%}", most_wrong, "%", asked),
+            compared(f"feedback.fixed_most_wrong@{error_rate:.0%}", fixed_wrong, "%", asked),
+            usual,
+            best,
+            compared(f"feedback.hits@{error_rate:.0%}", hits, "%", best),
+        ]
+    return figures
+
+
+def show(measured: Iterable[Row], console: Console) -> None:
+    """Every population, with every kind of labels, as a table."""
     table = Table(
         Column("population", no_wrap=True),
         Column("labels", no_wrap=True),
@@ -274,32 +298,26 @@ def measure(seeds: int = 1, console: Console | None = None) -> dict[str, object]
         f"{_FIXED} hits",
         f"{_FIXED} wrong",
     )
-    figures: dict[str, object] = {}
-    for row in rows(seeds):
-        condition = f"{row.population}, {row.labels}, {row.error_rate:.0%}"
-        shares = {
-            "wrong": row.learned.wrong,
-            "most_wrong": row.most_wrong,
-            "hits": row.learned.hits,
-            "best_fixed_as_wrong_hits": row.same_wrong.hits,
-            "best_fixed_hits": row.best.hits,
-            "fixed_hits": row.usual.hits,
-            "fixed_wrong": row.usual.wrong,
-        }
-        figures |= {f"feedback.{what}@{condition}": share for what, share in shares.items()}
-        table.add_row(
-            row.population, row.labels, f"{row.error_rate:.0%}", *(f"{100 * share:.2f} %" for share in shares.values())
+    for row in measured:
+        shares = (
+            row.learned.wrong,
+            row.most_wrong,
+            row.learned.hits,
+            row.same_wrong.hits,
+            row.best.hits,
+            row.usual.hits,
+            row.usual.wrong,
         )
-    if console is not None:
-        console.print(table)
-    return figures
+        rate = f"{row.error_rate:.0%}"
+        table.add_row(row.population, row.labels, rate, *(f"{100 * share:.2f} %" for share in shares))
+    console.print(table)
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.feedback", description=__doc__)
     parser.add_argument("--seeds", type=int, default=1, help="streams of each population; one takes three minutes")
-    measure(parser.parse_args().seeds, Console(width=150))
+    show(rows(parser.parse_args().seeds), Console(width=150))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""``python -m bench.false_friends``: measure the three rules, and print what came out."""
+"""``python -m bench.false_friends``: measure the four rules, and print what came out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bench.false_friends.measuring import RULES, Measured, Share, run
 from bench.results import percentile
 
 _HALVES = ("development", "report")
-_NAMES = {"cosine": "cosine ≥ 0.85", "gptcache": "GPTCache", "guard": "guard"}
+_NAMES = {"cosine": "cosine ≥ 0.85", "gptcache": "GPTCache", "guard": "guard", "served": "guard and ≥ 0.85"}
 
 
 def main() -> None:
