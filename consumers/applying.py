@@ -6,6 +6,7 @@ A call holds every reader of Redis up, so it is small. The calls of one slice bu
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -20,6 +21,7 @@ from infra.postgres.moments import Moment
 from infra.progress import Progress
 from infra.redis.coherence import Coherence
 from infra.redis.effects import Batch, Effect, Refused
+from schemas.work_done import WorkDone
 
 # 16 rows take about a tenth of a millisecond, and these bytes of records about half of one; fewer rows would take
 # longer altogether, since each call costs as much as some six rows.
@@ -51,6 +53,14 @@ class Applier:
         self._floor_ttl_ms = floor_ttl_ms
         self._task: asyncio.Task[None] | None = None
         self._busy_until = 0.0
+        self._worker = secrets.token_hex(8)
+        self._records = 0
+        self._busy_s = 0.0
+
+    @property
+    def done(self) -> WorkDone:
+        """What was applied since it began, and in how long."""
+        return WorkDone(self._worker, self._records, round(self._busy_s, 3))
 
     def calls(self, slices: Sequence[Slice], moment: Moment) -> list[Batch]:
         """The calls that apply these; ``moment`` is one in which all of their transactions are visible."""
@@ -148,8 +158,11 @@ class Applier:
         self._count(slices, calls, written, contained)
         # Slices overlap, and time is counted once.
         ended = time.perf_counter()
-        self._metrics.busy.labels(group).inc(ended - max(started, self._busy_until))
+        busy_s = ended - max(started, self._busy_until)
         self._busy_until = ended
+        self._metrics.busy.labels(group).inc(busy_s)
+        self._busy_s += busy_s
+        self._records += sum(len(piece.records) for piece in slices)
 
     def _count(self, slices: Sequence[Slice], calls: Sequence[Batch], written: int, contained: int) -> None:
         group = self._sink.group

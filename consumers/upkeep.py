@@ -55,7 +55,7 @@ class Upkeep:
         """
         await self._applier.finish()
         changed = {p: o for p, o in self._positions.settled().items() if self._committed.get(p) != o}
-        if changed and await self._log.commit(changed):
+        if changed and await self._log.commit(changed, self._applier.done.encode()):
             self._committed.update(changed)
 
     async def _check(self, *, idle: bool) -> None:

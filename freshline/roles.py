@@ -20,6 +20,7 @@ from consumers.sight import Sight
 from consumers.sink import Sink
 from consumers.worker import Worker
 from consumers.write_through import WriteThrough
+from freshline.lag.metrics import LagMetrics
 from infra.cancellation import cancel
 from infra.kafka.log import ChangeLog
 from infra.kafka.producer import Producer
@@ -63,7 +64,8 @@ SINKS: Final[Mapping[str, Callable[[Catalog, Settings], Sink]]] = {
     SEMANTIC_REFRESH: _semantic_refresh,
 }
 COALESCING: Final = "coalescing"
-ROLES: Final = (*SINKS, COALESCING)
+LAG: Final = "lag"
+ROLES: Final = (*SINKS, COALESCING, LAG)
 # What keeps entries and tags fresh, with or without an index of documents.
 CACHE_ROLES: Final = ("write-through", "invalidation")
 # What keeps the index fresh.
@@ -85,6 +87,11 @@ class Metrics:
     def semantic(self) -> SemanticMetrics:
         """Of the semantic refresh."""
         return SemanticMetrics(self._registry)
+
+    @cached_property
+    def lag(self) -> LagMetrics:
+        """Of those who watch it."""
+        return LagMetrics(self._registry)
 
     @cached_property
     def stream(self) -> StreamMetrics:
@@ -120,6 +127,12 @@ async def open_role(
 
         async with open_coalescing(settings, catalog, metrics.stream, progress) as coalescing:
             yield coalescing
+    elif role == LAG:
+        # It asks the roles above what they read.
+        from freshline.lag.watching import open_lag_watching  # noqa: PLC0415
+
+        async with open_lag_watching(settings, catalog, metrics.lag, progress) as watching:
+            yield watching
     else:
         async with open_worker(role, settings, catalog, metrics, progress) as worker:
             yield worker

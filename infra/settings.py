@@ -355,6 +355,43 @@ class AnswerSettings(Section):
     limit_bytes: int = Field(256 * 1024, ge=1)
 
 
+class DemandSettings(Section):
+    """How many workers of a role are asked for."""
+
+    # A backlog is to be worked off within so many seconds.
+    recovery_s: float = Field(60.0, gt=0)
+    # The share of a worker's true rate that is planned with. Workers are let go where the others keep below the second.
+    # Where the time that a record takes varies by a fifth and more, 0.80 and 0.75 are calmer.
+    utilisation: float = Field(0.90, gt=0, le=1)
+    relaxed_utilisation: float = Field(0.85, gt=0, le=1)
+    # The fewest workers, and the most.
+    floor: int = Field(1, ge=0)
+    ceiling: int = Field(10, ge=1)
+
+    @model_validator(mode="after")
+    def _bounds_are_in_order(self) -> Self:
+        if self.relaxed_utilisation > self.utilisation:
+            raise ValueError("relaxed_utilisation must not be above utilisation")
+        if self.floor > self.ceiling:
+            raise ValueError("floor must not be above ceiling")
+        return self
+
+
+class LagSettings(Section):
+    """What is watched for lag (`freshline lag`, `freshline run lag`), and what is late."""
+
+    # Other consumer groups beside our own, by name; `*` stands for any characters.
+    groups: tuple[str, ...] = ()
+    every_s: float = Field(5.0, gt=0)
+    # A record that waits longer is late.
+    lagging_s: float = Field(30.0, gt=0)
+    # A group whose place has not moved for so long, while more came, is stalled.
+    stalled_s: float = Field(60.0, gt=0)
+    # For every role of workers, and by its name for those that are to have others.
+    demand: DemandSettings = DemandSettings()
+    demand_of: dict[str, DemandSettings] = Field(default_factory=dict)
+
+
 class LocalSettings(Section):
     """The local stack of ``freshline up`` and of the tests. A deployment brings its own servers instead."""
 
@@ -422,6 +459,7 @@ class Settings(BaseSettings):
     stream: StreamSettings = StreamSettings()
     reader: ReaderSettings = ReaderSettings()
     answers: AnswerSettings = AnswerSettings()
+    lag: LagSettings = LagSettings()
     local: LocalSettings = LocalSettings()
 
     @classmethod

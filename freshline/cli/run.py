@@ -14,12 +14,13 @@ from prometheus_client import CollectorRegistry
 
 from freshline.catalogs import load_catalog
 from freshline.observation import observed
-from freshline.roles import COALESCING, ROLES, Roles
+from freshline.roles import COALESCING, LAG, ROLES, Roles
 from infra.configuration import load_settings
 from infra.logs import configure_logs
 from infra.settings import Settings
 from schemas.errors import SettingsError
 
+_OF_KAFKA_ALONE: Final = {COALESCING, LAG}
 _ALLOCATIONS_PER_COLLECTION: Final = 10_000
 
 
@@ -35,7 +36,7 @@ def run(
     unknown = sorted(set(roles) - set(ROLES))
     if unknown:
         raise SettingsError(f"There is no role {', '.join(unknown)}. There are: {', '.join(ROLES)}.")
-    settings = load_settings().require(["kafka"] if set(roles) == {COALESCING} else ["kafka", "postgres", "redis"])
+    settings = load_settings().require(["kafka"] if set(roles) <= _OF_KAFKA_ALONE else ["kafka", "postgres", "redis"])
     configure_logs(settings.worker.log_level)
     _spare_the_collector()
     uvloop.run(run_roles(list(dict.fromkeys(roles)), settings, port=settings.worker.port if port is None else port))

@@ -277,10 +277,15 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             found |= {TopicPartition(topic, number) for number in numbers}
         return found
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
-        """Commit the next offsets of partitions that it has; False where a rebalance overtook it."""
+    async def commit(self, offsets: Mapping[Partition, int], metadata: str = "") -> bool:
+        """Commit the next offsets of partitions that it has; False where a rebalance overtook it.
+
+        Args:
+            offsets: by partition.
+            metadata: what is written beside each of them, for whoever asks for them.
+        """
         owned = self.owned()
-        kept = {partition: offset for partition, offset in offsets.items() if partition in owned}
+        kept = {partition: (offset, metadata) for partition, offset in offsets.items() if partition in owned}
         if not kept:
             return True
         try:

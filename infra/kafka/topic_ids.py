@@ -6,10 +6,11 @@ The driver speaks no version of Kafka's metadata protocol that tells them, so th
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any, Final
 
+import msgspec
 from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import IncompatibleBrokerVersion, NodeNotReadyError
 from aiokafka.protocol.abstract import AbstractType
@@ -19,6 +20,8 @@ from aiokafka.protocol.types import Boolean, CompactArray, CompactString, Int16,
 # What stands for the id where the brokers are too old (before 2.8) to give topics one.
 UNKNOWN: Final = "-"
 _NO_ID: Final = bytes(16)
+# Kafka's code for a topic that does not exist.
+_UNKNOWN_TOPIC: Final = 3
 
 
 class _Uuid(AbstractType):  # type: ignore[misc]  # aiokafka has no types
@@ -105,6 +108,33 @@ class _MetadataRequest(Request[_MetadataRequestV12]):  # type: ignore[misc]
         )
 
 
+class TopicNow(msgspec.Struct, frozen=True):
+    """A topic as it is: its id, and the broker that leads each of its partitions; -1 where none does."""
+
+    id: str
+    leaders: Mapping[int, int]
+
+
+async def topics_now(client: AIOKafkaClient, topics: Iterable[str]) -> dict[str, TopicNow]:
+    """Those of these topics that exist, as a broker knows them at this moment.
+
+    One that it can't say more of now has no id and no partitions.
+
+    Raises:
+        KafkaError: no broker answers, or it is too old (before 2.8) to say.
+    """
+    names = list(topics)
+    node = client.get_random_node()
+    if node is None:
+        raise NodeNotReadyError("no broker is known yet")
+    response: Any = await client.send(node, _MetadataRequest(names))
+    return {
+        name: TopicNow(str(uuid.UUID(bytes=topic_id)), {number: leader for _, number, leader, *_ in partitions})
+        for error, name, topic_id, _, partitions, *_ in response.topics
+        if error != _UNKNOWN_TOPIC
+    }
+
+
 async def topic_ids(client: AIOKafkaClient, topics: Iterable[str]) -> dict[str, str]:
     """The id of each of these topics that exists.
 
@@ -112,11 +142,7 @@ async def topic_ids(client: AIOKafkaClient, topics: Iterable[str]) -> dict[str, 
         KafkaError: no broker answers.
     """
     names = list(topics)
-    node = client.get_random_node()
-    if node is None:
-        raise NodeNotReadyError("no broker is known yet")
     try:
-        response: Any = await client.send(node, _MetadataRequest(names))
+        return {name: topic.id for name, topic in (await topics_now(client, names)).items() if topic.leaders}
     except (IncompatibleBrokerVersion, NotImplementedError):
         return dict.fromkeys(names, UNKNOWN)
-    return {name: str(uuid.UUID(bytes=topic_id)) for error, name, topic_id, *_ in response.topics if not error}

@@ -133,7 +133,7 @@ class FakeLog:
         """Where it is."""
         return dict.fromkeys(partitions, self.position)
 
-    async def commit(self, offsets: Mapping[Partition, int]) -> bool:
+    async def commit(self, offsets: Mapping[Partition, int], metadata: str = "") -> bool:  # noqa: ARG002
         """Write it down."""
         self.told.extend(f"commit {offset}" for offset in offsets.values())
         return True

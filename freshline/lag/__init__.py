@@ -1,0 +1,1 @@
+"""How far consumers are behind, and how many of them are needed."""

@@ -1,0 +1,94 @@
+"""Scaling one group: from its lag and from what its workers did to how many replicas it needs, and why.
+
+    what is known? ▸ rate ▸ loads ▸ demand ▸ does the store answer? ▸ do more help? ▸ floor and ceiling
+
+Whatever is not known holds the number: replicas that come or go for nothing cost more than a minute's patience.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+from msgspec.structs import replace
+
+from freshline.lag.capacity import Capacity
+from freshline.lag.demand import Demand, PartitionLoad, Reason, Targets, bounded, demand, load_per_s, published
+from freshline.lag.report import GroupLag
+from freshline.lag.saturation import Saturation
+from schemas.work_done import WorkDone
+
+# Under this share of what the replicas can do, with enough to do, something keeps them from it.
+_WORKING: Final = 0.20
+_GRACE_S: Final = 5.0
+
+
+class Scaling:
+    """Of one group, round by round."""
+
+    def __init__(self, targets: Targets) -> None:
+        """Know nothing yet."""
+        self._targets = targets
+        self._capacity = Capacity()
+        self._saturation = Saturation()
+        self._former: int | None = None
+
+    def see(self, now_s: float, group: GroupLag, work: Iterable[WorkDone]) -> GroupLag:
+        """The group with its demand.
+
+        Args:
+            now_s: by a monotonic clock.
+            group: its lag, and its members.
+            work: what its workers said with their commits.
+        """
+        self._capacity.see(now_s, work)
+        wanted = self._wanted(now_s, group)
+        self._former = wanted.replicas
+        told = published(wanted.replicas, group.members or 0)
+        # Kafka gives a replica nothing to do that has no partition.
+        limit = max(self._targets.floor, min(self._targets.ceiling, len(group.partitions) or 1))
+        return replace(group, demand=replace(wanted, replicas=min(told, max(limit, wanted.replicas))))
+
+    def _wanted(self, now_s: float, group: GroupLag) -> Demand:
+        partitions = len(group.partitions)
+        if self._former is None and group.members:
+            # Whoever watched before was calm about these, so they are where this one begins.
+            self._former = group.members
+        loads = [
+            load_per_s(PartitionLoad(each.arrival_per_s, each.messages), self._targets.recovery_s)
+            for each in group.partitions
+            if each.arrival_per_s is not None and each.messages is not None
+        ]
+        if len(loads) < partitions or group.members is None:
+            return self._held("unknown", partitions)
+        rate = self._capacity.rate_per_s
+        if rate is None:
+            if not group.members and not any(loads):
+                return bounded(Demand(self._targets.floor, "idle"), self._targets, partitions=partitions)
+            return self._held("no_rate", partitions, least=1)
+        wanted = demand(loads, rate, self._targets, self._former)
+        former = self._former if self._former is not None else wanted.replicas
+        if wanted.replicas > former and self._is_kept_from_work(group, rate):
+            return self._held("store_away", partitions)
+        return self._useful(now_s, group, wanted, partitions)
+
+    def _held(self, reason: Reason, partitions: int, *, least: int = 0) -> Demand:
+        former = self._former if self._former is not None else max(1, self._targets.floor)
+        return bounded(Demand(max(least, former), reason), self._targets, partitions=partitions)
+
+    def _is_kept_from_work(self, group: GroupLag, rate: float) -> bool:
+        """Whether the replicas do hardly anything although there is enough to do."""
+        behind = sum(
+            1 for each in group.partitions if (each.messages or 0) > _GRACE_S * max(each.arrival_per_s or 0.0, 1.0)
+        )
+        done = self._capacity.done_lately_per_s
+        return done is not None and done < _WORKING * rate * min(group.members or 0, behind)
+
+    def _useful(self, now_s: float, group: GroupLag, wanted: Demand, partitions: int) -> Demand:
+        done, busy = self._capacity.done_per_s, self._capacity.busy
+        if group.members and done is not None and busy is not None:
+            self._saturation.see(now_s, group.members, done, busy)
+        cap = self._saturation.cap(now_s)
+        if cap is not None and wanted.replicas > cap:
+            wanted = Demand(cap, "saturated")
+        return bounded(wanted, self._targets, partitions=partitions)

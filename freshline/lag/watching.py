@@ -1,0 +1,94 @@
+"""The process that watches lag: round after round, until it is stopped. Several may run; each knows the same.
+
+    round ▸ report ▸ metrics ▸ (Prometheus ▸ adapter ▸ HPA) ▸ replicas
+
+It changes nothing anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from fnmatch import fnmatchcase
+
+from freshline.lag.demand import Targets
+from freshline.lag.metrics import LagMetrics
+from freshline.lag.watch import LagWatch, Watched
+from freshline.roles import COALESCING, SEMANTIC_REFRESH, SINKS
+from infra.kafka.observer import open_observer
+from infra.logs import logger
+from infra.progress import Progress
+from infra.settings import Settings
+from schemas.catalog import Catalog
+from schemas.errors import StoreUnavailableError
+
+_log = logger("lag")
+
+
+def watched(settings: Settings, catalog: Catalog, names: Sequence[str] | None = None) -> Watched:
+    """What is watched by these settings: the groups of our roles, and whatever else they name.
+
+    Args:
+        settings: all of them.
+        catalog: says what our roles read.
+        names: of the groups that are watched instead, with ``*`` for any characters.
+    """
+    lag = settings.lag
+    topics = {settings.group(role): sink(catalog, settings).topics for role, sink in SINKS.items()}
+    if not catalog.indexed:
+        del topics[settings.group(SEMANTIC_REFRESH)]
+    if names is not None:
+        topics = {group: read for group, read in topics.items() if any(fnmatchcase(group, name) for name in names)}
+    scaled = {
+        settings.group(role): Targets(**lag.demand_of.get(role, lag.demand).model_dump())
+        for role in (*SINKS, COALESCING)
+    }
+    # Faust says by its commits alone what coalescing reads.
+    ours = (settings.group(COALESCING),) if catalog.indexed else ()
+    patterns = (*ours, *lag.groups) if names is None else names
+    return Watched(topics, tuple(patterns), scaled, lagging_s=lag.lagging_s, stalled_s=lag.stalled_s)
+
+
+class LagWatching:
+    """Watches until it is stopped. Made by ``open_lag_watching``."""
+
+    def __init__(self, watch: LagWatch, metrics: LagMetrics, progress: Progress, every_s: float) -> None:
+        """Take everything ready made and opened."""
+        self._watch = watch
+        self._metrics = metrics
+        self._progress = progress
+        self._every_s = every_s
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """Finish the round; ``run`` returns then."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Look again and again. While Kafka does not answer, everything is unknown."""
+        while not self._stopping.is_set():
+            try:
+                self._metrics.report = await self._watch.round()
+                self._metrics.rounds.labels("done").inc()
+                self._progress.progressed()
+            except StoreUnavailableError as error:
+                self._metrics.report = self._watch.unknown()
+                self._metrics.rounds.labels("unknown").inc()
+                self._progress.waits("Kafka")
+                _log.warning("store_away", error=str(error))
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._every_s)
+
+
+@asynccontextmanager
+async def open_lag_watching(
+    settings: Settings, catalog: Catalog, metrics: LagMetrics, progress: Progress
+) -> AsyncIterator[LagWatching]:
+    """Watch what the settings say.
+
+    Raises:
+        StoreUnavailableError: Kafka does not answer.
+    """
+    async with open_observer(settings.kafka.client_arguments()) as observer:
+        yield LagWatching(LagWatch(observer, watched(settings, catalog)), metrics, progress, settings.lag.every_s)

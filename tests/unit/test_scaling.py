@@ -1,0 +1,178 @@
+"""Scaling a group: what is not known holds the number, and so does what more replicas can't help."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from freshline.lag.demand import Demand, Targets
+from freshline.lag.report import GroupLag, PartitionLag
+from freshline.lag.saturation import Saturation
+from freshline.lag.scaling import Scaling
+from schemas.work_done import WorkDone
+
+PARTITIONS = 24
+EVERY_S = 5.0
+RATE = 100.0
+
+
+class World:
+    """Records that arrive, and workers that do them: as many as there are, as fast as the store lets them.
+
+    Every 15 seconds the replicas become as many as is asked for, and at most twice as many, as by an eager HPA.
+    """
+
+    def __init__(self, members: int = 1, *, ceiling: int = 24) -> None:
+        self.members = members
+        self.scaling = Scaling(Targets(ceiling=ceiling))
+        self.now_s = 0.0
+        self.lag = 0.0
+        self.done = 0.0
+        self.busy_s = 0.0
+        self.store_rate = float("inf")
+        self.is_known = True
+        self.answers: list[Demand] = []
+
+    def run(self, seconds: float, arrival_per_s: float, *, follow: bool = True) -> Demand:
+        """Let some time pass; the replicas are what was asked for, where they follow."""
+        for _ in range(round(seconds / EVERY_S)):
+            able = min(self.members * RATE, self.store_rate) * EVERY_S
+            did = min(able, self.lag + arrival_per_s * EVERY_S)
+            self.lag += arrival_per_s * EVERY_S - did
+            self.done += did
+            if did:
+                # Who waits for a store that can do no more is busy, too.
+                self.busy_s += self.members * EVERY_S * (did / able)
+            self.now_s += EVERY_S
+            answer = self._look(arrival_per_s)
+            self.answers.append(answer)
+            if follow and self.now_s % 15 == 0:
+                self.members = max(1, min(answer.replicas, 2 * self.members))
+        return self.answers[-1]
+
+    def _look(self, arrival_per_s: float) -> Demand:
+        lag = round(self.lag / PARTITIONS)
+        partitions = [
+            PartitionLag("t", number, "ok", lag, 0.0, arrival_per_s / PARTITIONS, 0.0)
+            if self.is_known or number
+            else PartitionLag("t", number, "unknown")
+            for number in range(PARTITIONS)
+        ]
+        work = [WorkDone("w", round(self.done), self.busy_s)]
+        found = self.scaling.see(self.now_s, GroupLag("g", partitions, members=self.members), work)
+        assert found.demand is not None
+        return found.demand
+
+    @property
+    def reversals(self) -> int:
+        """How often the number fell after it rose, or rose after it fell."""
+        return sum(a * b < 0 for a, b in pairwise(self._moves()))
+
+    def _moves(self) -> list[int]:
+        numbers = [answer.replicas for answer in self.answers]
+        return [b - a for a, b in pairwise(numbers) if a != b]
+
+
+def test_replicas_follow_the_load_up_and_down_without_a_flap() -> None:
+    world = World()
+    assert world.run(120, 60).replicas == 1
+    assert world.run(120, 600).replicas in {7, 8}
+    assert world.lag < 600 * EVERY_S
+    assert world.run(180, 60).replicas == 1
+    assert world.reversals == 1
+
+
+def test_while_something_is_unknown_nothing_changes() -> None:
+    world = World()
+    world.run(120, 600)
+    before = world.answers[-1].replicas
+    world.is_known = False
+    assert world.run(60, 6_000, follow=False) == Demand(before, "unknown")
+    assert world.run(60, 0, follow=False) == Demand(before, "unknown")
+
+
+def test_a_store_that_is_away_holds_the_replicas() -> None:
+    world = World()
+    world.run(120, 250)
+    before = world.answers[-1].replicas
+    world.store_rate = 0.0
+    world.run(120, 250)
+    assert {answer.replicas for answer in world.answers[-24:]} == {before}
+    assert world.answers[-1].reason == "store_away"
+    world.store_rate = float("inf")
+    assert world.run(60, 250).replicas > before
+    world.run(240, 250)
+    assert world.lag < 250 * EVERY_S
+
+
+def test_a_store_that_can_do_no_more_ends_the_rise() -> None:
+    world = World()
+    world.store_rate = 450.0
+    world.run(900, 1_000)
+    assert world.answers[-1].reason == "saturated"
+    assert world.answers[-1].replicas <= 8
+    # Up to where it is seen, down, and ten minutes later one more is tried for once.
+    assert world.reversals <= 3
+
+
+def test_without_a_rate_the_replicas_stay() -> None:
+    world = World(members=3)
+    world.store_rate = 0.0
+    assert world.run(30, 100, follow=False) == Demand(3, "no_rate")
+
+
+def test_who_begins_to_watch_begins_with_what_runs() -> None:
+    world = World(members=4)
+    world.run(300, 330, follow=False)
+    assert world.answers[-1].replicas == 4
+    again = Scaling(Targets(ceiling=24))
+    world.scaling = again
+    assert world.run(EVERY_S, 330, follow=False).replicas == 4
+
+
+def test_an_idle_group_goes_to_its_floor() -> None:
+    scaling = Scaling(Targets(floor=0))
+    partitions = [PartitionLag("t", number, "ok", 0, 0.0, 0.0, 0.0) for number in range(4)]
+    assert scaling.see(0, GroupLag("g", partitions, members=0), []).demand == Demand(0, "idle")
+    waiting = [PartitionLag("t", number, "stopped", 5, 9.0, 0.0, 0.0) for number in range(4)]
+    found = scaling.see(5, GroupLag("g", waiting, members=0), []).demand
+    assert found is not None
+    assert found.replicas >= 1
+
+
+@pytest.mark.parametrize("gain", [0.0, 0.2])
+def test_a_cap_is_lifted_by_one_and_doubled_where_that_is_no_better(gain: float) -> None:
+    saturation = Saturation()
+    now_s = 0.0
+
+    def steady(members: int, done_per_s: float, seconds: float) -> None:
+        nonlocal now_s
+        for _ in range(round(seconds / EVERY_S)):
+            now_s += EVERY_S
+            saturation.see(now_s, members, done_per_s, 0.95 * members)
+
+    steady(4, 400, 60)
+    assert saturation.cap(now_s) is None
+    steady(8, 400 * (1 + gain), 30)
+    capped = saturation.cap(now_s)
+    assert capped is not None
+    assert 4 <= capped <= 5
+    steady(capped, 400, 570)
+    assert saturation.cap(now_s) == capped
+    steady(capped, 400, 60)
+    assert saturation.cap(now_s) == capped + 1
+    steady(capped + 1, 400, 30)
+    assert saturation.cap(now_s) == capped
+    steady(capped, 400, 1_000)
+    assert saturation.cap(now_s) == capped
+
+
+def test_a_cap_ends_where_one_more_does_more() -> None:
+    saturation = Saturation()
+    now_s = 0.0
+    for members, done_per_s, seconds in ((4, 400, 60), (8, 400, 30), (4, 400, 660), (5, 500, 60)):
+        for _ in range(round(seconds / EVERY_S)):
+            now_s += EVERY_S
+            saturation.see(now_s, members, done_per_s, 0.95 * members)
+    assert saturation.cap(now_s) is None
