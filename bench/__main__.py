@@ -12,9 +12,10 @@ from bench import answers, documents, drain, feedback, freshness, handover, poll
 from bench.false_friends import measuring as false_friends
 from bench.pipeline import pipeline
 from bench.results import Figure, show, write
+from bench.scaling import measuring as scaling
 
 # These bring their own servers, or need none.
-ALONE = ("answers", "false_friends", "feedback")
+ALONE = ("answers", "false_friends", "feedback", "scaling")
 AREAS = ("freshness", "handover", "polling", "drain", "documents", *ALONE)
 
 
@@ -35,6 +36,8 @@ def main() -> None:
         figures += [Figure(name, value, _unit(name)) for name, value in false_friends.measure().items()]
     if "feedback" in areas:
         figures += feedback.measure()
+    if "scaling" in areas:
+        figures += scaling.measure()
     figures += asyncio.run(_measure(areas, arguments.seconds, arguments.changes, arguments.documents))
     show(figures, Console())
     write(figures)

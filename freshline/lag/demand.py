@@ -92,8 +92,11 @@ def replicas_for(loads: Sequence[float], rate_per_s: float, utilisation: float) 
     if mean * count <= _EPSILON:
         return 0, "idle"
     even = 1.0 / mean
-    room = max(1.0 - max(shares), _BESIDE_A_HOT_ONE)
-    uneven = 1.0 + room / mean + _UNEVENNESS
+    # What the hottest has beside it is others, and those are what they are without it.
+    hottest = max(shares)
+    others = (mean * count - hottest) / (count - 1) if count > 1 else 0.0
+    room = max(1.0 - hottest, _BESIDE_A_HOT_ONE)
+    uneven = 1.0 + room / others + _UNEVENNESS if others > _EPSILON else math.inf
     partitions_each = max(1, math.floor(min(count, even, uneven) + _EPSILON))
     needed = math.ceil(count / partitions_each)
     return needed, "hot_partition" if uneven < min(count, even) else "load"

@@ -7,13 +7,24 @@ Whatever is not known holds the number: replicas that come or go for nothing cos
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
 
 from freshline.lag.capacity import Capacity
-from freshline.lag.demand import Demand, PartitionLoad, Reason, Targets, bounded, demand, load_per_s, published
+from freshline.lag.demand import (
+    Demand,
+    PartitionLoad,
+    Reason,
+    Targets,
+    bounded,
+    demand,
+    load_per_s,
+    published,
+    replicas_for,
+)
 from freshline.lag.report import GroupLag
 from freshline.lag.saturation import Saturation
 from schemas.work_done import WorkDone
@@ -21,6 +32,8 @@ from schemas.work_done import WorkDone
 # Under this share of what the replicas can do, with enough to do, something keeps them from it.
 _WORKING: Final = 0.20
 _GRACE_S: Final = 5.0
+# Whoever was not needed for so long is let go, also where the band would keep him: whole partitions make it wide.
+_HELD_S: Final = 600.0
 
 
 class Scaling:
@@ -32,6 +45,8 @@ class Scaling:
         self._capacity = Capacity()
         self._saturation = Saturation()
         self._former: int | None = None
+        # When how many were needed.
+        self._needed: deque[tuple[float, int]] = deque()
 
     def see(self, now_s: float, group: GroupLag, work: Iterable[WorkDone]) -> GroupLag:
         """The group with its demand.
@@ -66,11 +81,21 @@ class Scaling:
             if not group.members and not any(loads):
                 return bounded(Demand(self._targets.floor, "idle"), self._targets, partitions=partitions)
             return self._held("no_rate", partitions, least=1)
-        wanted = demand(loads, rate, self._targets, self._former)
+        wanted = self._let_go(now_s, demand(loads, rate, self._targets, self._former), loads, rate)
         former = self._former if self._former is not None else wanted.replicas
         if wanted.replicas > former and self._is_kept_from_work(group, rate):
             return self._held("store_away", partitions)
         return self._useful(now_s, group, wanted, partitions)
+
+    def _let_go(self, now_s: float, wanted: Demand, loads: Sequence[float], rate: float) -> Demand:
+        """What is needed for as long as it was the most that was needed, where more is only held."""
+        self._needed.append((now_s, replicas_for(loads, rate, self._targets.utilisation)[0]))
+        while len(self._needed) > 1 and self._needed[1][0] <= now_s - _HELD_S:
+            self._needed.popleft()
+        most = max(needed for _, needed in self._needed)
+        if wanted.reason == "held" and most < wanted.replicas and self._needed[0][0] <= now_s - _HELD_S:
+            return Demand(most, "load")
+        return wanted
 
     def _held(self, reason: Reason, partitions: int, *, least: int = 0) -> Demand:
         former = self._former if self._former is not None else max(1, self._targets.floor)
