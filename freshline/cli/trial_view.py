@@ -101,6 +101,8 @@ def _rows(figures: Figures) -> Iterator[tuple[str, str]]:
     yield "answered by", _shares(figures.hits)
     lag = ", ".join(f"{group.rpartition('.')[2]} {records}" for group, records in figures.lag.items())
     yield "lag", lag or "workers are starting"
+    needed = (f"{group.rpartition('.')[2]} {each.replicas} ({each.reason})" for group, each in figures.demand.items())
+    yield "workers needed", ", ".join(needed) or "not known yet"
     if figures.documents:
         yield "documents", figures.documents
     if figures.library is not None:

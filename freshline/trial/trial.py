@@ -14,6 +14,8 @@ from prometheus_client import CollectorRegistry
 from redis.asyncio import Redis
 
 from freshline.catalogs import load_catalog
+from freshline.lag.metrics import LagMetrics
+from freshline.lag.watching import open_lag_watching
 from freshline.opening import open as open_cache
 from freshline.reference.load import Counts, Load, Plan
 from freshline.reference.queries import DERIVATIONS
@@ -32,12 +34,14 @@ from freshline.verification.distance import Distance
 from freshline.verification.quiet import wait_until_quiet
 from freshline.verification.report import Report
 from freshline.verification.verify import open_verification
+from infra.cancellation import cancel
 from infra.configuration import load_settings
 from infra.kafka.browser import open_browser
 from infra.local.progress import Progress
 from infra.local.stack import LocalStack
 from infra.postgres.migrate import migrate
 from infra.postgres.pool import open_pool
+from infra.progress import Progress as WorkerProgress
 from infra.redis.coherence import Coherence
 from infra.settings import Settings
 from schemas.catalog import Catalog
@@ -45,6 +49,7 @@ from schemas.errors import FreshlineError, SettingsError
 
 QUIET_TIMEOUT_S: Final = 120.0
 _FIGURES_EVERY_S: Final = 0.5
+_LAG_EVERY_S: Final = 1.0
 _DOCUMENTS_AT_LEAST_S: Final = 20.0
 
 
@@ -136,6 +141,19 @@ async def _beside(documents: Documents | None) -> AsyncIterator[asyncio.Future[L
         raise errors.exceptions[0] from None
 
 
+@asynccontextmanager
+async def _watching_lag(settings: Settings, catalog: Catalog) -> AsyncIterator[LagMetrics]:
+    """What a watcher of lag exports, as the one in a cluster does, looking more often."""
+    metrics = LagMetrics(CollectorRegistry())
+    often = settings.model_copy(update={"lag": settings.lag.model_copy(update={"every_s": _LAG_EVERY_S})})
+    async with open_lag_watching(often, catalog, metrics, WorkerProgress()) as watching:
+        running = asyncio.create_task(watching.run())
+        try:
+            yield metrics
+        finally:
+            await cancel(running)
+
+
 class Trial:
     """One trial."""
 
@@ -219,6 +237,7 @@ class Trial:
             freshness = Freshness(redis, coherence)
             listening = asyncio.create_task(freshness.listen())
             opened.callback(listening.cancel)
+            lag = await opened.enter_async_context(_watching_lag(settings, catalog))
             distance = Distance(browser, coherence, settings, catalog, CACHE_ROLES)
             await distance.open()
             load = Load(
@@ -228,7 +247,7 @@ class Trial:
                 on_commit=lambda changed: freshness.committed(changed.inserted),
             )
             documents = Documents(settings.local.folder.absolute()) if self._with_documents else None
-            watch = Watch(load, freshness, workers, distance, registry, documents=documents)
+            watch = Watch(load, freshness, workers, distance, registry=registry, lag=lag, documents=documents)
             async with _beside(documents) as library:
                 await self._drive(load, watch, documents)
                 if documents is not None:

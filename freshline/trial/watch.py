@@ -10,6 +10,8 @@ from typing import Final
 import msgspec
 from prometheus_client import CollectorRegistry
 
+from freshline.lag.demand import Demand
+from freshline.lag.metrics import LagMetrics
 from freshline.reference.load import Load
 from freshline.trial.documents import Documents
 from freshline.trial.freshness import Freshness, quantile
@@ -36,6 +38,7 @@ class Figures(msgspec.Struct, frozen=True):
         p99_s: freshness: all but one in a hundred.
         hits: reads answered so far, by tier.
         lag: records not applied yet, by group; empty while the workers find their places.
+        demand: how many workers each group needs, as an autoscaler would be told; empty until that is known.
         dead_letters: so far.
         away: changes and reads that found a store away, so far.
         violations: reads that were older than the write whose token they presented, so far.
@@ -53,6 +56,7 @@ class Figures(msgspec.Struct, frozen=True):
     p99_s: float | None
     hits: Mapping[str, int]
     lag: Mapping[str, int]
+    demand: Mapping[str, Demand]
     dead_letters: int
     away: int
     violations: int
@@ -69,11 +73,13 @@ class Watch:
         freshness: Freshness,
         workers: Workers,
         distance: Distance,
-        registry: CollectorRegistry,
         *,
+        registry: CollectorRegistry,
+        lag: LagMetrics,
         documents: Documents | None,
     ) -> None:
-        """``registry`` is the reader's."""
+        """``registry`` is the reader's, ``lag`` what a watcher found."""
+        self._lag = lag
         self._documents = documents
         self._load = load
         self._freshness = freshness
@@ -117,6 +123,11 @@ class Watch:
             p99_s=quantile(recent, 0.99),
             hits=hits_by_tier(self._registry),
             lag={group: sum(lag.values()) for group, lag in behind.items()} if self._is_ready else {},
+            demand={
+                group.group: group.demand
+                for group in self._lag.report
+                if group.demand is not None and group.demand.reason != "no_rate"
+            },
             dead_letters=round(letters),
             away=counts.away,
             violations=len(counts.violations),
