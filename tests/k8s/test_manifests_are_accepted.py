@@ -1,0 +1,61 @@
+"""Every manifest of every overlay, as the API server itself sees it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.k8s.control_plane import ControlPlane
+
+OVERLAYS = Path(__file__).parents[2] / "k8s" / "overlays"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _namespace(control_plane: ControlPlane) -> None:
+    """What is in a namespace can be tried only where there is one."""
+    control_plane.kubectl("apply", "--filename", str(OVERLAYS.parent / "base" / "namespace.yaml"))
+
+
+# Building takes minutes, once.
+@pytest.mark.timeout(2_400)
+@pytest.mark.parametrize("overlay", sorted(each.name for each in OVERLAYS.iterdir()))
+def test_every_manifest_is_accepted_and_nothing_is_warned_of(control_plane: ControlPlane, overlay: str) -> None:
+    rendered = control_plane.kubectl("kustomize", str(OVERLAYS / overlay))
+    told = control_plane.kubectl(
+        "apply",
+        "--server-side",
+        "--dry-run=server",
+        "--validate=strict",
+        "--warnings-as-errors",
+        "--filename=-",
+        given=rendered,
+    )
+    names = [f"{each['kind'].lower()}" for each in yaml.safe_load_all(rendered)]
+    assert len(told.splitlines()) == len(names)
+    assert all("serverside-applied (server dry run)" in line for line in told.splitlines())
+
+
+def test_what_is_wrong_is_refused(control_plane: ControlPlane) -> None:
+    rendered = control_plane.kubectl("kustomize", str(OVERLAYS / "production"))
+    for right, wrong in (("averageValue", "averageValu"), ("runAsNonRoot: true", "runAsNonRoot: maybe")):
+        with pytest.raises(AssertionError, match="kubectl apply"):
+            control_plane.kubectl(
+                "apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename=-",
+                given=rendered.replace(right, wrong),
+            )  # fmt: skip
+
+
+def test_pod_security_has_nothing_against_our_pods(control_plane: ControlPlane) -> None:
+    rendered = control_plane.kubectl("kustomize", str(OVERLAYS / "production"))
+    for each in yaml.safe_load_all(rendered):
+        if each["kind"] in {"Deployment", "Job"}:
+            pod = {
+                "apiVersion": "v1",
+                "kind": "Pod",
+                "metadata": {"name": each["metadata"]["name"], "namespace": "freshline"},
+                "spec": each["spec"]["template"]["spec"],
+            }
+            told = control_plane.kubectl("create", "--dry-run=server", "--filename=-", given=yaml.safe_dump(pod))
+            assert "created (server dry run)" in told

@@ -1,0 +1,104 @@
+"""What stands in k8s/: roles, settings and metrics that exist, and nothing that Pod Security refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from freshline.lag.demand import Demand
+from freshline.lag.metrics import LagMetrics
+from freshline.lag.report import GroupLag
+from freshline.roles import COALESCING, LAG, ROLES
+from infra.settings import Settings, TopicSettings
+
+K8S = Path(__file__).parents[2] / "k8s"
+SCALED = [role for role in ROLES if role != LAG]
+
+
+def documents() -> Iterator[tuple[str, dict[str, Any]]]:
+    for path in sorted(K8S.rglob("*.yaml")):
+        for document in yaml.safe_load_all(path.read_text()):
+            yield str(path.relative_to(K8S)), document
+
+
+def of_kind(kind: str) -> dict[str, dict[str, Any]]:
+    found = {d["metadata"]["name"]: d for _, d in documents() if d.get("kind") == kind}
+    found.pop("any", None)
+    return found
+
+
+def test_every_role_has_a_deployment_that_runs_it() -> None:
+    deployments = of_kind("Deployment")
+    assert set(deployments) == set(ROLES)
+    for role, deployment in deployments.items():
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert container["args"] == ["run", role]
+        assert container["resources"].keys() == {"requests", "limits"}
+
+
+def test_every_worker_is_scaled_by_the_demand_of_its_group() -> None:
+    scalers = of_kind("HorizontalPodAutoscaler")
+    deployments = of_kind("Deployment")
+    assert set(scalers) == set(SCALED)
+    for role, scaler in scalers.items():
+        (metric,) = scaler["spec"]["metrics"]
+        assert metric["external"]["metric"]["selector"]["matchLabels"] == {"group": Settings().group(role)}
+        assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
+        # Or each apply would take the autoscaler's number back.
+        assert "replicas" not in deployments[role]["spec"]
+
+
+def test_faust_never_has_more_replicas_than_partitions() -> None:
+    assert of_kind("HorizontalPodAutoscaler")[COALESCING]["spec"]["maxReplicas"] <= TopicSettings().partitions
+
+
+def test_the_metrics_of_autoscalers_and_of_the_adapter_are_exported() -> None:
+    registry = CollectorRegistry()
+    metrics = LagMetrics(registry)
+    metrics.report = [GroupLag("freshline.write-through", [], members=1, demand=Demand(1, "load"))]
+    exported = {metric.name for metric in registry.collect()}
+    rules = yaml.safe_load((K8S / "prometheus" / "adapter-rules.yaml").read_text())
+    offered = {rule["seriesQuery"] for rule in rules["externalRules"]}
+    asked_for = {
+        s["spec"]["metrics"][0]["external"]["metric"]["name"] for s in of_kind("HorizontalPodAutoscaler").values()
+    }
+    assert asked_for <= offered <= exported
+
+
+def test_every_setting_is_one() -> None:
+    names = of_kind("ConfigMap")["freshline-settings"]["data"]
+    for name in names:
+        section, *fields = name.removeprefix("FRESHLINE_").lower().split("__")
+        model: Any = Settings.model_fields[section].annotation
+        for field in fields:
+            assert field in model.model_fields, name
+            model = model.model_fields[field].annotation
+
+
+@pytest.mark.parametrize(("patch", "kind"), [("pod.yaml", "Deployment"), ("job.yaml", "Job")])
+def test_every_pod_is_as_restricted_as_pod_security_asks(patch: str, kind: str) -> None:
+    (document,) = yaml.safe_load_all((K8S / "base" / patch).read_text())
+    assert document["kind"] == kind
+    pod = document["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    (container,) = pod["containers"]
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+@pytest.mark.parametrize("overlay", ["dev", "staging", "production"])
+def test_every_overlay_says_how_fast_replicas_come_and_go(overlay: str) -> None:
+    found = yaml.safe_load((K8S / "overlays" / overlay / "kustomization.yaml").read_text())
+    kinds = sorted(Path(each).name.rsplit("-", 1)[0] for each in found["components"])
+    assert kinds == ["scale-down", "scale-up"]
+    for each in (*found["components"], *found["resources"]):
+        assert (K8S / "overlays" / overlay / each / "kustomization.yaml").exists()
