@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
@@ -29,6 +30,8 @@ def environment(settings: Settings) -> dict[str, str]:
             variable = f"{prefix}{name.upper()}"
             if isinstance(value, Mapping):
                 found |= flat(value, f"{variable}__")
+            elif isinstance(value, tuple):
+                found[variable] = json.dumps(value)
             elif isinstance(value, SecretStr):
                 found[variable] = value.get_secret_value()
             elif value is not None and not isinstance(value, frozenset):
