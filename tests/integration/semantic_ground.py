@@ -91,7 +91,15 @@ class SemanticGround:
         )
 
     async def change(self, number: int, content: str, *, owner: int = 1, title: str = "") -> Place:
-        """Write a document and ask for its refresh."""
+        """Write a document and ask for its refresh; whoever is cancelled meanwhile has done both, or neither."""
+        changing = asyncio.ensure_future(self._change(number, content, owner=owner, title=title))
+        try:
+            return await asyncio.shield(changing)
+        except asyncio.CancelledError:
+            await changing
+            raise
+
+    async def _change(self, number: int, content: str, *, owner: int, title: str) -> Place:
         place = await self.write(number, content, owner=owner, title=title)
         await self.ask(number, place, tags=(f"document:{number}", f"library:{owner}"))
         return place
