@@ -43,8 +43,19 @@ class Applier:
         metrics: WorkerMetrics,
         progress: Progress,
         floor_ttl_ms: int,
+        full_from: int,
     ) -> None:
-        """Nothing is under way; ``floor_ttl_ms`` is how long a floor lives in Redis."""
+        """Nothing is under way.
+
+        Args:
+            sink: what the records mean.
+            coherence: where effects go.
+            positions: where the group stands.
+            metrics: what is counted.
+            progress: told of what was applied.
+            floor_ttl_ms: how long a floor lives in Redis.
+            full_from: of how many records on a batch counts as full.
+        """
         self._sink = sink
         self._coherence = coherence
         self._positions = positions
@@ -54,13 +65,16 @@ class Applier:
         self._task: asyncio.Task[None] | None = None
         self._busy_until = 0.0
         self._worker = secrets.token_hex(8)
-        self._records = 0
-        self._busy_s = 0.0
+        self._full_from = full_from
+        self._records = self._full_records = 0
+        self._busy_s = self._full_busy_s = 0.0
 
     @property
     def done(self) -> WorkDone:
         """What was applied since it began, and in how long."""
-        return WorkDone(self._worker, self._records, round(self._busy_s, 3))
+        return WorkDone(
+            self._worker, self._records, round(self._busy_s, 3), self._full_records, round(self._full_busy_s, 3)
+        )
 
     def calls(self, slices: Sequence[Slice], moment: Moment) -> list[Batch]:
         """The calls that apply these; ``moment`` is one in which all of their transactions are visible."""
@@ -161,8 +175,12 @@ class Applier:
         busy_s = ended - max(started, self._busy_until)
         self._busy_until = ended
         self._metrics.busy.labels(group).inc(busy_s)
+        records = sum(len(piece.records) for piece in slices)
+        self._records += records
         self._busy_s += busy_s
-        self._records += sum(len(piece.records) for piece in slices)
+        if records >= self._full_from:
+            self._full_records += records
+            self._full_busy_s += busy_s
 
     def _count(self, slices: Sequence[Slice], calls: Sequence[Batch], written: int, contained: int) -> None:
         group = self._sink.group

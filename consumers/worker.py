@@ -40,6 +40,8 @@ Companion: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 RECORDS_PER_FETCH: Final = 500
 _FETCH_TIMEOUT_MS: Final = 250
+# Of what may be fetched at once: with so much there was hardly less to do than could be taken.
+_FULL: Final = 0.8
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 5.0
 
@@ -98,6 +100,7 @@ class Worker:
             metrics=metrics,
             progress=progress,
             floor_ttl_ms=floor_ttl_ms,
+            full_from=round(_FULL * records_per_fetch),
         )
         self._upkeep = Upkeep(log, positions, self._applier, progress)
         self._stopping = asyncio.Event()

@@ -13,15 +13,21 @@ import msgspec
 class WorkDone(msgspec.Struct, frozen=True):
     """Totals of one worker since it began.
 
+    A batch costs something however small it is, so what a worker can do is seen only where its batches are full.
+
     Attributes:
         worker: tells it from all others, and from itself before a restart.
         records: done.
         busy_s: spent on them, in seconds.
+        full_records: done in full batches: there was more to do than it could take at once.
+        full_busy_s: spent on those.
     """
 
     worker: str
     records: int
     busy_s: float
+    full_records: int = 0
+    full_busy_s: float = 0.0
 
     def encode(self) -> str:
         """As the metadata of a commit."""

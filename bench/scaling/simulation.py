@@ -24,6 +24,8 @@ _POD_STARTS_S: Final = 10
 # Nobody reads while a group's members change.
 _REBALANCE_S: Final = 3
 _NOISE: Final = 0.05
+# Of what it can do, with so much a replica's batches are full.
+_FULL: Final = 0.8
 TARGET_S: Final = 60.0
 
 
@@ -66,7 +68,7 @@ class _Group:
         self.done = np.zeros(PARTITIONS)
         self._history: list[Floats] = []
         self._oldest = np.zeros(PARTITIONS, dtype=np.int64)
-        self._records = self._busy_s = 0.0
+        self._records = self._busy_s = self._full_records = self._full_busy_s = 0.0
 
     def scale(self, now_s: int, replicas: int) -> None:
         """Let there be so many; pods that are new take their time."""
@@ -100,10 +102,13 @@ class _Group:
             self.done[mine] += did
             self._records += did.sum()
             self._busy_s += min(1.0, did.sum() / able)
+            if did.sum() >= _FULL * able:
+                self._full_records += did.sum()
+                self._full_busy_s += min(1.0, did.sum() / able)
 
     def seen(self, now_s: int) -> Seen:
         """How it looks from outside."""
-        work = [WorkDone("w", round(self._records), self._busy_s)]
+        work = [WorkDone("w", round(self._records), self._busy_s, round(self._full_records), self._full_busy_s)]
         return Seen(now_s, self.ends, self.ends - self.done, self.age_s(now_s), self.members, work)
 
     def age_s(self, now_s: int) -> float:

@@ -22,7 +22,7 @@ _FORMER_WORK_S: Final = 60.0
 class _Step(msgspec.Struct, frozen=True):
     elapsed_s: float
     records: float
-    busy_s: float
+    full_busy_s: float
 
 
 class Capacity:
@@ -31,7 +31,8 @@ class Capacity:
     def __init__(self) -> None:
         """Nothing known yet."""
         self._totals: dict[str, WorkDone] = {}
-        self._rate = TrueRate()
+        # In full batches, and in all: the second is only a bound, since with more to do each would do more.
+        self._rate, self._least_rate = TrueRate(), TrueRate()
         self._steps: deque[_Step] = deque()
         self._seen_at_s: float | None = None
 
@@ -44,25 +45,25 @@ class Capacity:
                 newest[each.worker] = each
         if self._seen_at_s is None:
             for each in newest.values():
-                share = min(1.0, _FORMER_WORK_S / each.busy_s) if each.busy_s else 0.0
-                self._rate.see(each.records * share, each.busy_s * share, 0.0)
+                _see_former(self._rate, each.full_records, each.full_busy_s)
+                _see_former(self._least_rate, each.records, each.busy_s)
         else:
-            records = busy_s = 0.0
-            for each in newest.values():
-                former = self._totals.get(each.worker)
-                records += each.records - (former.records if former else 0)
-                busy_s += each.busy_s - (former.busy_s if former else 0.0)
-            step = _Step(now_s - self._seen_at_s, max(0.0, records), max(0.0, busy_s))
-            self._rate.see(step.records, step.busy_s, step.elapsed_s)
-            self._steps.append(step)
+            elapsed_s = now_s - self._seen_at_s
+            new = [_since(each, self._totals.get(each.worker)) for each in newest.values()]
+            full_busy_s = sum(each.full_busy_s for each in new)
+            self._rate.see(sum(each.full_records for each in new), full_busy_s, elapsed_s)
+            self._least_rate.see(sum(each.records for each in new), sum(each.busy_s for each in new), elapsed_s)
+            self._steps.append(_Step(elapsed_s, sum(each.records for each in new), full_busy_s))
             while sum(each.elapsed_s for each in self._steps) - self._steps[0].elapsed_s >= _WINDOW_S:
                 self._steps.popleft()
-        self._totals, self._seen_at_s = newest, now_s
+        # Another may have taken over the partitions that one committed, and he comes back with others.
+        self._totals |= newest
+        self._seen_at_s = now_s
 
     @property
     def rate_per_s(self) -> float | None:
         """Records that one replica does in a second of work; None where nothing was done yet."""
-        return self._rate.per_s
+        return self._rate.per_s or self._least_rate.per_s
 
     @property
     def done_per_s(self) -> float | None:
@@ -76,8 +77,8 @@ class Capacity:
 
     @property
     def busy(self) -> float | None:
-        """How many replicas' time goes into that; None where that is not known yet."""
-        return self._over(_WINDOW_S, lambda step: step.busy_s)
+        """How many replicas' time goes into full batches; None where that is not known yet."""
+        return self._over(_WINDOW_S, lambda step: step.full_busy_s)
 
     def _over(self, window_s: float, value_of: Callable[[_Step], float]) -> float | None:
         elapsed_s = total = 0.0
@@ -87,3 +88,21 @@ class Capacity:
             elapsed_s += step.elapsed_s
             total += value_of(step)
         return total / elapsed_s if elapsed_s else None
+
+
+def _see_former(rate: TrueRate, records: float, busy_s: float) -> None:
+    if busy_s > 0:
+        share = min(1.0, _FORMER_WORK_S / busy_s)
+        rate.see(records * share, busy_s * share, 0.0)
+
+
+def _since(now: WorkDone, former: WorkDone | None) -> WorkDone:
+    if former is None:
+        return now
+    return WorkDone(
+        now.worker,
+        now.records - former.records,
+        now.busy_s - former.busy_s,
+        now.full_records - former.full_records,
+        now.full_busy_s - former.full_busy_s,
+    )

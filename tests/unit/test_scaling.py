@@ -6,6 +6,7 @@ from itertools import pairwise
 
 import pytest
 
+from freshline.lag.capacity import Capacity
 from freshline.lag.demand import Demand, Targets
 from freshline.lag.report import GroupLag, PartitionLag
 from freshline.lag.saturation import Saturation
@@ -30,6 +31,7 @@ class World:
         self.lag = 0.0
         self.done = 0.0
         self.busy_s = 0.0
+        self.full = self.full_busy_s = 0.0
         self.store_rate = float("inf")
         self.is_known = True
         self.answers: list[Demand] = []
@@ -44,6 +46,9 @@ class World:
             if did:
                 # Who waits for a store that can do no more is busy, too.
                 self.busy_s += self.members * EVERY_S * (did / able)
+            if did and did == able:
+                self.full += did
+                self.full_busy_s += self.members * EVERY_S
             self.now_s += EVERY_S
             answer = self._look(arrival_per_s)
             self.answers.append(answer)
@@ -59,7 +64,7 @@ class World:
             else PartitionLag("t", number, "unknown")
             for number in range(PARTITIONS)
         ]
-        work = [WorkDone("w", round(self.done), self.busy_s)]
+        work = [WorkDone("w", round(self.done), self.busy_s, round(self.full), self.full_busy_s)]
         found = self.scaling.see(self.now_s, GroupLag("g", partitions, members=self.members), work)
         assert found.demand is not None
         return found.demand
@@ -131,6 +136,14 @@ def test_who_begins_to_watch_begins_with_what_runs() -> None:
     assert world.run(EVERY_S, 330, follow=False).replicas == 4
 
 
+def test_who_was_only_held_is_let_go_after_ten_minutes() -> None:
+    world = World(members=24)
+    # Two partitions are 88 % of what a replica can do: 12 would do, and 24 are within the band.
+    world.run(500, 0.44 * RATE * PARTITIONS, follow=False)
+    assert world.answers[-1] == Demand(24, "held")
+    assert world.run(200, 0.44 * RATE * PARTITIONS, follow=False).replicas == 12
+
+
 def test_an_idle_group_goes_to_its_floor() -> None:
     scaling = Scaling(Targets(floor=0))
     partitions = [PartitionLag("t", number, "ok", 0, 0.0, 0.0, 0.0) for number in range(4)]
@@ -176,3 +189,27 @@ def test_a_cap_ends_where_one_more_does_more() -> None:
             now_s += EVERY_S
             saturation.see(now_s, members, done_per_s, 0.95 * members)
     assert saturation.cap(now_s) is None
+
+
+def test_small_batches_do_not_make_a_replica_slow() -> None:
+    """Where each batch waits for a distant store, a replica that has little to do is busy all the time."""
+    capacity = Capacity()
+    capacity.see(0, [])
+    capacity.see(10, [WorkDone("w", 500, 10.0)])
+    assert capacity.rate_per_s == pytest.approx(50)
+    capacity.see(20, [WorkDone("w", 500 + 10_000, 20.0, 10_000, 10.0)])
+    assert capacity.rate_per_s == pytest.approx(1_000)
+    for number in range(3, 100):
+        done = 10_500 + 500 * (number - 2)
+        capacity.see(10.0 * number, [WorkDone("w", done, 10.0 * number, 10_000, 10.0)])
+    assert capacity.rate_per_s == pytest.approx(1_000)
+    assert capacity.busy == 0
+    assert capacity.done_per_s == pytest.approx(50)
+
+
+def test_a_worker_that_comes_back_is_counted_from_where_it_was() -> None:
+    capacity = Capacity()
+    capacity.see(0, [WorkDone("a", 1_000_000, 100.0), WorkDone("b", 10, 1.0)])
+    capacity.see(10, [WorkDone("b", 110, 2.0)])
+    capacity.see(20, [WorkDone("a", 1_000_100, 101.0), WorkDone("b", 210, 3.0)])
+    assert capacity.done_per_s == pytest.approx(15)

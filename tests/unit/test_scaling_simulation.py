@@ -58,10 +58,3 @@ def test_demand_is_calmer_than_lag_and_no_later(load: str) -> None:
 def test_an_outage_changes_nothing_while_it_lasts() -> None:
     ours = simulate(LOADS["outage"], DemandRule(Targets(ceiling=PARTITIONS)), BEHAVIOURS["moderate"], rate_per_s=200)
     assert np.ptp(ours.replicas[1_230:1_320]) == 0
-
-
-def test_who_was_only_held_is_let_go_in_the_end() -> None:
-    load = LOADS["skewed keys"]
-    ours = simulate(load, DemandRule(Targets(ceiling=PARTITIONS)), BEHAVIOURS["moderate"], rate_per_s=200)
-    assert ours.replicas[2_000:].min() < PARTITIONS
-    assert ours.lag_s[2_400:].max() < 60
