@@ -1,4 +1,4 @@
-"""The control plane, once for all tests of this folder: ``make test-k8s``."""
+"""Programs and a control plane, once for all tests of this folder: ``make test-k8s``."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CACHE
-from tests.k8s.control_plane import ControlPlane, build
+from tests.k8s.control_plane import ControlPlane
+from tests.k8s.programs import Programs
 
 
 @pytest.fixture(scope="session")
-def control_plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+def programs() -> Programs:
+    """Builds what is asked for."""
+    return Programs(Path(sys.executable).parent / "go", CACHE / "k8s")
+
+
+@pytest.fixture(scope="session")
+def control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     """A control plane that runs."""
-    go = Path(sys.executable).parent / "go"
-    program = build(go, CACHE / "k8s")
-    with ControlPlane(program, tmp_path_factory.mktemp("control-plane")) as running:
+    folder = tmp_path_factory.mktemp("control-plane")
+    with ControlPlane(programs.path("controlplane"), folder) as running:
         yield running

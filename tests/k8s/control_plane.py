@@ -1,53 +1,32 @@
-"""A real control plane of Kubernetes on this machine: etcd and the API server, built from their Go modules.
+"""A real control plane of Kubernetes on this machine.
 
-    go build (once, minutes) ▸ etcd ▸ kube-apiserver ▸ kubectl
+    etcd ▸ kube-apiserver ▸ kube-controller-manager (deployments and autoscalers)
 
-It is for tests alone, on the loopback interface, with a token that everybody knows. There is no kubelet: pods are
-accepted and never run.
+It is for tests alone, on the loopback interface, with a token that everybody knows. There is no kubelet and no
+scheduler: whoever needs pods to run looks after them himself (``pods.py``).
 """
 
 from __future__ import annotations
 
-import os
+import json
 import subprocess
-import time
-from collections.abc import Callable, Sequence
-from hashlib import sha256
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import httpx
 
 from infra.local.ports import HOST, free_port
+from tests.k8s.processes import Processes
 
-_SOURCES: Final = Path(__file__).parent / "controlplane"
 _TOKEN: Final = "test"
-_BUILD_TIMEOUT_S: Final = 1_800.0
-_START_TIMEOUT_S: Final = 120.0
-_LINKED: Final = " ".join(
-    f"-X k8s.io/component-base/version.{name}={value}"
-    for name, value in {"gitVersion": "v1.34.4", "gitMajor": "1", "gitMinor": "34"}.items()
+_CONTROLLERS: Final = (
+    "deployment-controller",
+    "replicaset-controller",
+    "horizontal-pod-autoscaler-controller",
+    "garbage-collector-controller",
 )
-
-
-def build(go: Path, cache: Path) -> Path:
-    """The program, built if that was not done before; it is named after its sources.
-
-    Args:
-        go: the toolchain.
-        cache: where programs are kept.
-    """
-    digest = sha256(b"".join((_SOURCES / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))).hexdigest()
-    program = cache / f"controlplane-{digest[:16]}"
-    if not program.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        unfinished = program.with_suffix(".unfinished")
-        command = [str(go), "build", "-trimpath", "-ldflags", f"-s -w {_LINKED}", "-o", str(unfinished), "."]
-        subprocess.run(
-            command, cwd=_SOURCES, check=True, timeout=_BUILD_TIMEOUT_S, env=os.environ | {"GOTOOLCHAIN": "local"}
-        )
-        unfinished.rename(program)
-    return program
+# The names under which an extension of the API is asked for: of its service.
+EXTENSION: Final = "adapter.monitoring.svc"
 
 
 class ControlPlane:
@@ -56,31 +35,51 @@ class ControlPlane:
     def __init__(self, program: Path, folder: Path) -> None:
         """Nothing is started yet."""
         self._program = program
-        self._folder = folder
-        self._running: list[subprocess.Popen[bytes]] = []
+        self._processes = Processes(folder)
         self._etcd_port = free_port()
         self._peer_port = free_port([self._etcd_port])
         self._port = free_port([self._etcd_port, self._peer_port])
+        self.certificates = folder / "certificates"
+        self.client = httpx.Client(
+            base_url=self.url,
+            headers={"Authorization": f"Bearer {_TOKEN}"},
+            verify=False,  # noqa: S501 - on the loopback interface
+            trust_env=False,
+            timeout=10,
+        )
 
     def __enter__(self) -> Self:
         """Start it, and wait until it is ready."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         try:
             self._start_etcd()
             self._start_apiserver()
+            self._start_controllers()
         except BaseException:
-            self._stop()
+            self._processes.end_all()
             raise
         return self
 
     def __exit__(self, *exc_info: object) -> None:
         """Stop it."""
-        self._stop()
+        self.client.close()
+        self._processes.end_all()
 
     @property
     def url(self) -> str:
         """Of the API server."""
         return f"https://{HOST}:{self._port}"
+
+    @property
+    def kubeconfig(self) -> Path:
+        """How to reach it, as a file."""
+        file = self._processes.folder / "kubeconfig"
+        named = {
+            "clusters": [{"name": "test", "cluster": {"server": self.url, "insecure-skip-tls-verify": True}}],
+            "users": [{"name": "admin", "user": {"token": _TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "admin"}}],
+        }
+        file.write_text(json.dumps({"apiVersion": "v1", "kind": "Config", "current-context": "test", **named}))
+        return file
 
     def kubectl(self, *arguments: str, given: str | None = None) -> str:
         """What ``kubectl`` prints.
@@ -88,23 +87,34 @@ class ControlPlane:
         Raises:
             AssertionError: it failed; the message is what it said.
         """
-        command = [str(self._program), "kubectl", f"--server={self.url}", "--insecure-skip-tls-verify"]
         ended = subprocess.run(
-            [*command, f"--token={_TOKEN}", *arguments],
+            [self._program, "kubectl", f"--kubeconfig={self.kubeconfig}", *arguments],
             input=given,
             capture_output=True,
             text=True,
             check=False,
-            env={"HOME": str(self._folder), "KUBECONFIG": "/dev/null"},
+            env={"HOME": str(self._processes.folder)},
         )
         assert ended.returncode == 0, f"kubectl {' '.join(arguments)}: {ended.stderr}"
         return ended.stdout
 
+    def get(self, path: str) -> Any:
+        """What the API server has under a path.
+
+        Raises:
+            AssertionError: it has nothing there.
+        """
+        response = self.client.get(path)
+        assert response.is_success, f"{path}: {response.text}"
+        return response.json()
+
     def _start_etcd(self) -> None:
         url, peer = f"http://{HOST}:{self._etcd_port}", f"http://{HOST}:{self._peer_port}"
-        self._start(
+        self._processes.start(
             "etcd",
-            f"--data-dir={self._folder / 'etcd'}",
+            str(self._program),
+            "etcd",
+            f"--data-dir={self._processes.folder / 'etcd'}",
             f"--listen-client-urls={url}",
             f"--advertise-client-urls={url}",
             f"--listen-peer-urls={peer}",
@@ -113,66 +123,56 @@ class ControlPlane:
             # What is lost with the machine is a test's.
             "--unsafe-no-fsync",
         )
-        self._wait(lambda: httpx.get(f"{url}/health", trust_env=False).is_success, "etcd")
+        self._processes.wait("etcd", lambda: httpx.get(f"{url}/health", trust_env=False).is_success)
 
     def _start_apiserver(self) -> None:
-        key = self._folder / "service-accounts.key"
-        key.write_bytes(subprocess.run([str(self._program), "key"], check=True, capture_output=True).stdout)
-        tokens = self._folder / "tokens.csv"
+        self.certificates.mkdir()
+        subprocess.run([self._program, "certificates", self.certificates, EXTENSION], check=True)
+        tokens = self._processes.folder / "tokens.csv"
         tokens.write_text(f"{_TOKEN},admin,admin,system:masters\n")
-        self._start(
+        self._processes.start(
+            "kube-apiserver",
+            str(self._program),
             "kube-apiserver",
             f"--etcd-servers=http://{HOST}:{self._etcd_port}",
             f"--bind-address={HOST}",
             f"--secure-port={self._port}",
-            f"--cert-dir={self._folder / 'certificates'}",
+            f"--cert-dir={self._processes.folder / 'apiserver'}",
             "--service-cluster-ip-range=10.0.0.0/24",
             "--service-account-issuer=https://kubernetes.default.svc",
-            f"--service-account-key-file={key}",
-            f"--service-account-signing-key-file={key}",
+            f"--service-account-key-file={self.certificates / 'service-accounts.key'}",
+            f"--service-account-signing-key-file={self.certificates / 'service-accounts.key'}",
             f"--token-auth-file={tokens}",
             "--authorization-mode=RBAC",
             # Its controller makes service accounts, and does not run here.
             "--disable-admission-plugins=ServiceAccount",
+            # How extensions of the API know that it is the API server that asks, and for whom.
+            f"--requestheader-client-ca-file={self.certificates / 'ca.crt'}",
+            "--requestheader-allowed-names=aggregator",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={self.certificates / 'aggregator.crt'}",
+            f"--proxy-client-key-file={self.certificates / 'aggregator.key'}",
         )
-        self._wait(
-            lambda: (
-                httpx.get(
-                    f"{self.url}/readyz",
-                    headers={"Authorization": f"Bearer {_TOKEN}"},
-                    verify=False,  # noqa: S501 - on the loopback interface
-                    trust_env=False,
-                ).is_success
-            ),
-            "kube-apiserver",
+        self._processes.wait("kube-apiserver", lambda: self.client.get("/readyz").is_success)
+
+    def _start_controllers(self) -> None:
+        port = free_port([self._etcd_port, self._peer_port, self._port])
+        self._processes.start(
+            "kube-controller-manager",
+            str(self._program),
+            "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig}",
+            f"--controllers={','.join(_CONTROLLERS)}",
+            f"--bind-address={HOST}",
+            f"--secure-port={port}",
+            f"--cert-dir={self._processes.folder / 'controllers'}",
+            "--leader-elect=false",
+            # 15 s in a cluster; what a test waits for is the same, sooner.
+            "--horizontal-pod-autoscaler-sync-period=1s",
         )
-
-    def _start(self, name: str, *arguments: str) -> None:
-        with (self._folder / f"{name}.log").open("wb") as log:
-            self._running.append(
-                subprocess.Popen([str(self._program), name, *arguments], stdout=log, stderr=log, cwd=self._folder)
-            )
-
-    def _wait(self, is_ready: Callable[[], bool], name: str) -> None:
-        deadline = time.monotonic() + _START_TIMEOUT_S
-        while True:
-            try:
-                if is_ready():
-                    return
-            except httpx.HTTPError:
-                pass
-            log = self._folder / f"{name}.log"
-            assert self._running[-1].poll() is None, f"{name} ended: {log.read_text()[-2_000:]}"
-            assert time.monotonic() < deadline, f"{name} is not ready: {log.read_text()[-2_000:]}"
-            time.sleep(0.1)
-
-    def _stop(self) -> None:
-        running: Sequence[subprocess.Popen[bytes]] = list(reversed(self._running))
-        for process in running:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._running.clear()
+        self._processes.wait(
+            "kube-controller-manager",
+            lambda: httpx.get(f"https://{HOST}:{port}/healthz", verify=False, trust_env=False).is_success,  # noqa: S501
+        )

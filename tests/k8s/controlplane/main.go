@@ -1,13 +1,9 @@
 // A Kubernetes control plane and its command line in one file: the first argument says what of it.
 //
-//	controlplane etcd | kube-apiserver | kube-controller-manager | kubectl | key
+//	controlplane etcd | kube-apiserver | kube-controller-manager | kubectl | certificates
 package main
 
 import (
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"os"
 
@@ -21,7 +17,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fail("which of etcd, kube-apiserver, kube-controller-manager, kubectl and key?")
+		fail("which of etcd, kube-apiserver, kube-controller-manager, kubectl and certificates?")
 	}
 	os.Args = os.Args[1:]
 	switch os.Args[0] {
@@ -33,22 +29,15 @@ func main() {
 		os.Exit(cli.Run(manager.NewControllerManagerCommand()))
 	case "kubectl":
 		os.Exit(cli.Run(kubectl.NewDefaultKubectlCommand()))
-	case "key":
-		printKey()
+	case "certificates":
+		if len(os.Args) < 2 {
+			fail("in which folder, and for which names of an extension?")
+		}
+		if err := writeCertificates(os.Args[1], os.Args[2:]); err != nil {
+			fail(err.Error())
+		}
 	default:
 		fail("there is no " + os.Args[0] + " here")
-	}
-}
-
-// printKey prints a new private key, with which the API server signs the tokens of service accounts.
-func printKey() {
-	key, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		fail(err.Error())
-	}
-	block := &pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)}
-	if err := pem.Encode(os.Stdout, block); err != nil {
-		fail(err.Error())
 	}
 }
 
