@@ -1,4 +1,6 @@
-"""Every metric that Freshline exports, defined once. The guide's names are kept where it has them.
+"""Every metric that is counted, defined once; what a watcher finds of lag stands in ``freshline/lag/metrics.py``.
+
+The guide's names are kept where it has them.
 
 Times are in seconds, sizes in bytes, as Prometheus's conventions have it.
 """

@@ -10,7 +10,7 @@ from bench.scaling.hpa import BEHAVIOURS
 from bench.scaling.loads import LOADS, PARTITIONS, RATE_PER_S
 from bench.scaling.rules import DemandRule, LagRule, Rule, SecondsRule
 from bench.scaling.simulation import TARGET_S, Hour, simulate
-from freshline.lag.demand import Targets
+from infra.settings import DemandSettings
 
 # Saturated, nobody can meet the target, and in an outage nobody does: these are shown, and left out of the means.
 BEYOND_ALL: Final = {"saturating store", "outage"}
@@ -20,7 +20,7 @@ RULES: Final[Mapping[str, Callable[[], Rule]]] = {
     "lag/3000": lambda: LagRule(3_000),
     "lag/6000": lambda: LagRule(6_000),
     "seconds": lambda: SecondsRule(TARGET_S / 2),
-    "demand": lambda: DemandRule(Targets(recovery_s=TARGET_S, ceiling=PARTITIONS)),
+    "demand": lambda: DemandRule(DemandSettings(recovery_s=TARGET_S, ceiling=PARTITIONS)),
 }
 
 

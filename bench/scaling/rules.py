@@ -8,10 +8,10 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from freshline.lag.demand import Targets
 from freshline.lag.rates import Arrivals
 from freshline.lag.report import GroupLag, PartitionLag
 from freshline.lag.scaling import Scaling
+from infra.settings import DemandSettings
 from schemas.work_done import WorkDone
 
 
@@ -72,7 +72,7 @@ class DemandRule:
 
     target = 1.0
 
-    def __init__(self, targets: Targets) -> None:
+    def __init__(self, targets: DemandSettings) -> None:
         self._scaling = Scaling(targets)
         self._arrivals = Arrivals[int]()
 

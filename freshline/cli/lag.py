@@ -8,16 +8,14 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
-from rich.console import Console
 from rich.live import Live
 
 from freshline.catalogs import load_catalog
 from freshline.cli.lag_view import lag_table, width_of
+from freshline.cli.stack_view import wide_console
 from freshline.lag.report import GroupLag
-from freshline.lag.watch import LagWatch
-from freshline.lag.watching import watched
+from freshline.lag.watching import open_watch
 from infra.configuration import load_settings
-from infra.kafka.observer import open_observer
 from infra.settings import Settings
 from schemas.errors import FreshlineError, StoreUnavailableError
 
@@ -50,16 +48,13 @@ def lag(
     if json:
         typer.echo(msgspec.json.format(msgspec.json.encode([_facts(group) for group in report])).decode())
     else:
-        console = Console()
-        console = console if console.is_terminal else Console(width=width_of(report))
-        console.print(lag_table(report, partitions=partitions))
+        wide_console(width_of(report)).print(lag_table(report, partitions=partitions))
     if any(group.status != "ok" for group in report):
         raise typer.Exit(1)
 
 
 async def _looked(settings: Settings, groups: Sequence[str] | None) -> list[GroupLag]:
-    async with open_observer(settings.kafka.client_arguments()) as observer:
-        looking = LagWatch(observer, watched(settings, load_catalog(settings.catalog), groups))
+    async with open_watch(settings, load_catalog(settings.catalog), groups) as looking:
         await looking.round()
         await asyncio.sleep(_APART_S)
         report = await looking.round()
@@ -69,8 +64,7 @@ async def _looked(settings: Settings, groups: Sequence[str] | None) -> list[Grou
 
 
 async def _live(settings: Settings, groups: Sequence[str] | None, *, partitions: bool) -> None:
-    async with open_observer(settings.kafka.client_arguments()) as observer:
-        looking = LagWatch(observer, watched(settings, load_catalog(settings.catalog), groups))
+    async with open_watch(settings, load_catalog(settings.catalog), groups) as looking:
         with Live(refresh_per_second=4) as live:
             while True:
                 try:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from freshline.cli.stack_view import WIDTH_OF_A_FILE
 from freshline.lag.report import GroupLag, PartitionLag
 from freshline.lag.status import Status
 
@@ -23,12 +24,11 @@ _HINTS: Final[dict[Status, str]] = {
     "unknown": "a broker does not say: is it up, and may we ask it?",
 }
 _COLUMNS: Final = ("group", "status", "lag", "age", "arrives/s", "done/s", "drained in", "members", "needs")
-_FILE_WIDTH: Final = 200
 
 
 def width_of(report: Sequence[GroupLag]) -> int:
     """Of a file or a pipe, where nothing may be folded."""
-    return _FILE_WIDTH + max((len(group.group) for group in report), default=0)
+    return WIDTH_OF_A_FILE + max((len(group.group) for group in report), default=0)
 
 
 def lag_table(report: Sequence[GroupLag], *, partitions: bool) -> RenderableType:

@@ -18,10 +18,13 @@ WIDTH_OF_A_FILE = 200
 
 def print_services(services: Sequence[ServiceStatus]) -> None:
     """Print one row a service; into a file or a pipe without folding."""
+    wide_console(WIDTH_OF_A_FILE).print(_services_table(services))
+
+
+def wide_console(width: int) -> Console:
+    """The terminal as it is; a file or a pipe with so many columns, so that nothing is folded."""
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH_OF_A_FILE)
-    console.print(_services_table(services))
+    return console if console.is_terminal else Console(width=width)
 
 
 def _services_table(services: Sequence[ServiceStatus]) -> Table:

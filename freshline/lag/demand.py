@@ -15,6 +15,8 @@ from typing import Final, Literal
 
 import msgspec
 
+from infra.settings import DemandSettings
+
 Reason = Literal["idle", "floor", "load", "hot_partition", "held", "no_rate", "unknown", "store_away", "saturated",
                  "ceiling", "partitions"]  # fmt: skip
 """Why so many: nothing to do; no fewer than the floor; what the partitions' loads need; a hot partition among them;
@@ -22,43 +24,13 @@ fewer would do, but not by much; nobody knows how fast a replica is; a broker do
 hardly work though there is enough to do; more would do no more; no more than the ceiling; no more than partitions."""
 
 # What arrives in this time is on its way, not a backlog: workers commit a few times a second.
-_GRACE_S: Final = 5.0
+GRACE_S: Final = 5.0
 # A replica may have so much more load than the mean of its partitions says before a hot one among them counts.
 _UNEVENNESS: Final = 0.3
 # What a partition that takes a whole replica or more may have beside it, in replicas: about what is kept free.
 _BESIDE_A_HOT_ONE: Final = 0.1
 # So near to the next whole number it is that number: sums of floats are a little off.
 _EPSILON: Final = 1e-9
-
-
-class PartitionLoad(msgspec.Struct, frozen=True):
-    """What is asked of one partition's consumer.
-
-    Attributes:
-        arrival_per_s: records that arrive, a second.
-        lag_messages: records that wait.
-    """
-
-    arrival_per_s: float
-    lag_messages: float
-
-
-class Targets(msgspec.Struct, frozen=True):
-    """What is promised of a group.
-
-    Attributes:
-        recovery_s: within how many seconds a backlog is to be worked off.
-        utilisation: the share of a replica's true rate that is planned with; above ``spare`` of it nothing is added.
-        relaxed_utilisation: replicas are let go only when those that are left keep below this share.
-        floor: the fewest replicas.
-        ceiling: the most.
-    """
-
-    recovery_s: float = 60.0
-    utilisation: float = 0.90
-    relaxed_utilisation: float = 0.85
-    floor: int = 1
-    ceiling: int = 10
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -68,10 +40,16 @@ class Demand(msgspec.Struct, frozen=True):
     reason: Reason
 
 
-def load_per_s(partition: PartitionLoad, recovery_s: float) -> float:
-    """Records a second that its consumer must do: what arrives, and the backlog's part."""
-    backlog = partition.lag_messages - _GRACE_S * partition.arrival_per_s
-    return max(0.0, partition.arrival_per_s) + max(0.0, backlog) / recovery_s
+def load_per_s(arrival_per_s: float, lag_messages: float, recovery_s: float) -> float:
+    """Records a second that a partition's consumer must do: what arrives, and the backlog's part.
+
+    Args:
+        arrival_per_s: records that arrive, a second.
+        lag_messages: records that wait.
+        recovery_s: within how many seconds they are to be worked off.
+    """
+    backlog = lag_messages - GRACE_S * arrival_per_s
+    return max(0.0, arrival_per_s) + max(0.0, backlog) / recovery_s
 
 
 def replicas_for(loads: Sequence[float], rate_per_s: float, utilisation: float) -> tuple[int, Reason]:
@@ -102,7 +80,7 @@ def replicas_for(loads: Sequence[float], rate_per_s: float, utilisation: float) 
     return needed, "hot_partition" if uneven < min(count, even) else "load"
 
 
-def demand(loads: Sequence[float], rate_per_s: float, targets: Targets, former: int | None) -> Demand:
+def demand(loads: Sequence[float], rate_per_s: float, targets: DemandSettings, former: int | None) -> Demand:
     """How many replicas are needed: the former answer, as far as the loads still allow it.
 
     Between what the loads need at the higher utilisation and what they need at the lower one nothing changes, so that
@@ -125,7 +103,7 @@ def demand(loads: Sequence[float], rate_per_s: float, targets: Targets, former: 
     return bounded(Demand(replicas, reason), targets, partitions=len(loads))
 
 
-def bounded(wanted: Demand, targets: Targets, *, partitions: int) -> Demand:
+def bounded(wanted: Demand, targets: DemandSettings, *, partitions: int) -> Demand:
     """Within floor and ceiling, and no more than there are partitions: one that has none can do nothing."""
     if wanted.replicas > partitions > 0:
         wanted = Demand(partitions, "partitions")

@@ -15,10 +15,9 @@ from msgspec.structs import replace
 
 from freshline.lag.capacity import Capacity
 from freshline.lag.demand import (
+    GRACE_S,
     Demand,
-    PartitionLoad,
     Reason,
-    Targets,
     bounded,
     demand,
     load_per_s,
@@ -27,11 +26,11 @@ from freshline.lag.demand import (
 )
 from freshline.lag.report import GroupLag
 from freshline.lag.saturation import Saturation
+from infra.settings import DemandSettings
 from schemas.work_done import WorkDone
 
 # Under this share of what the replicas can do, with enough to do, something keeps them from it.
 _WORKING: Final = 0.20
-_GRACE_S: Final = 5.0
 # Whoever was not needed for so long is let go, also where the band would keep him: whole partitions make it wide.
 _HELD_S: Final = 600.0
 
@@ -39,7 +38,7 @@ _HELD_S: Final = 600.0
 class Scaling:
     """Of one group, round by round."""
 
-    def __init__(self, targets: Targets) -> None:
+    def __init__(self, targets: DemandSettings) -> None:
         """Know nothing yet."""
         self._targets = targets
         self._capacity = Capacity()
@@ -59,10 +58,9 @@ class Scaling:
         self._capacity.see(now_s, work)
         wanted = self._wanted(now_s, group)
         self._former = wanted.replicas
-        told = published(wanted.replicas, group.members or 0)
-        # Kafka gives a replica nothing to do that has no partition.
-        limit = max(self._targets.floor, min(self._targets.ceiling, len(group.partitions) or 1))
-        return replace(group, demand=replace(wanted, replicas=min(told, max(limit, wanted.replicas))))
+        told = replace(wanted, replicas=published(wanted.replicas, group.members or 0))
+        told = bounded(told, self._targets, partitions=len(group.partitions))
+        return replace(group, demand=replace(wanted, replicas=told.replicas))
 
     def _wanted(self, now_s: float, group: GroupLag) -> Demand:
         partitions = len(group.partitions)
@@ -70,7 +68,7 @@ class Scaling:
             # Whoever watched before was calm about these, so they are where this one begins.
             self._former = group.members
         loads = [
-            load_per_s(PartitionLoad(each.arrival_per_s, each.messages), self._targets.recovery_s)
+            load_per_s(each.arrival_per_s, each.messages, self._targets.recovery_s)
             for each in group.partitions
             if each.arrival_per_s is not None and each.messages is not None
         ]
@@ -104,7 +102,7 @@ class Scaling:
     def _is_kept_from_work(self, group: GroupLag, rate: float) -> bool:
         """Whether the replicas do hardly anything although there is enough to do."""
         behind = sum(
-            1 for each in group.partitions if (each.messages or 0) > _GRACE_S * max(each.arrival_per_s or 0.0, 1.0)
+            1 for each in group.partitions if (each.messages or 0) > GRACE_S * max(each.arrival_per_s or 0.0, 1.0)
         )
         done = self._capacity.done_lately_per_s
         return done is not None and done < _WORKING * rate * min(group.members or 0, behind)

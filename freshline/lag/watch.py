@@ -15,7 +15,6 @@ from fnmatch import fnmatchcase
 import msgspec
 from msgspec.structs import replace
 
-from freshline.lag.demand import Targets
 from freshline.lag.partition import Lag, lag_of, next_offset
 from freshline.lag.rates import Arrivals
 from freshline.lag.report import GroupLag, PartitionLag
@@ -24,9 +23,10 @@ from freshline.lag.status import Standing, Status, status_of, stood
 from infra.kafka.log import Partition
 from infra.kafka.observer import Bounds, Committed, Observer, Unread
 from infra.kafka.topic_ids import TopicNow
+from infra.settings import DemandSettings
 from schemas.work_done import WorkDone
 
-# The state of a group that has members, and of one whose members are just changing places.
+# The states of a group that nobody is in. In all others there are members, who may just be changing places.
 _WITHOUT_MEMBERS = frozenset(("Empty", "Dead"))
 
 
@@ -43,7 +43,7 @@ class Watched(msgspec.Struct, frozen=True):
 
     topics: Mapping[str, Collection[str]]
     patterns: Sequence[str] = ()
-    scaled: Mapping[str, Targets] = {}
+    scaled: Mapping[str, DemandSettings] = {}
     lagging_s: float = 30.0
     stalled_s: float = 60.0
 

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from fnmatch import fnmatchcase
 
-from freshline.lag.demand import Targets
 from freshline.lag.metrics import LagMetrics
 from freshline.lag.watch import LagWatch, Watched
 from freshline.roles import COALESCING, SEMANTIC_REFRESH, SINKS
@@ -40,10 +39,7 @@ def watched(settings: Settings, catalog: Catalog, names: Sequence[str] | None = 
         del topics[settings.group(SEMANTIC_REFRESH)]
     if names is not None:
         topics = {group: read for group, read in topics.items() if any(fnmatchcase(group, name) for name in names)}
-    scaled = {
-        settings.group(role): Targets(**lag.demand_of.get(role, lag.demand).model_dump())
-        for role in (*SINKS, COALESCING)
-    }
+    scaled = {settings.group(role): lag.demand_of.get(role, lag.demand) for role in (*SINKS, COALESCING)}
     # Faust says by its commits alone what coalescing reads.
     ours = (settings.group(COALESCING),) if catalog.indexed else ()
     patterns = (*ours, *lag.groups) if names is None else names
@@ -82,6 +78,19 @@ class LagWatching:
 
 
 @asynccontextmanager
+async def open_watch(
+    settings: Settings, catalog: Catalog, names: Sequence[str] | None = None
+) -> AsyncIterator[LagWatch]:
+    """A watch of what the settings say, or of the groups of these names.
+
+    Raises:
+        StoreUnavailableError: Kafka does not answer.
+    """
+    async with open_observer(settings.kafka.client_arguments()) as observer:
+        yield LagWatch(observer, watched(settings, catalog, names))
+
+
+@asynccontextmanager
 async def open_lag_watching(
     settings: Settings, catalog: Catalog, metrics: LagMetrics, progress: Progress
 ) -> AsyncIterator[LagWatching]:
@@ -90,5 +99,5 @@ async def open_lag_watching(
     Raises:
         StoreUnavailableError: Kafka does not answer.
     """
-    async with open_observer(settings.kafka.client_arguments()) as observer:
-        yield LagWatching(LagWatch(observer, watched(settings, catalog)), metrics, progress, settings.lag.every_s)
+    async with open_watch(settings, catalog) as watch:
+        yield LagWatching(watch, metrics, progress, settings.lag.every_s)

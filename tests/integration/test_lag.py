@@ -11,12 +11,11 @@ from random import Random
 import pytest
 
 from freshline.cli.main import main
-from freshline.lag.demand import Targets
 from freshline.lag.report import GroupLag
 from freshline.lag.watch import LagWatch, Watched
 from infra.kafka.observer import open_observer
 from infra.local.stack import LocalStack
-from infra.settings import Settings
+from infra.settings import DemandSettings, Settings
 from schemas.errors import StoreUnavailableError
 from tests.conftest import MakeSettings
 from tests.integration.lag_ground import Hands, History, open_counter, open_hands
@@ -186,7 +185,7 @@ async def test_nobody_in_the_group_is_told_and_a_worker_says_how_fast_it_is(sett
         await ground.send("users", {"id": 1}, None)
         async with open_observer(settings.kafka.client_arguments()) as observer:
             topics = [ground.topic("users"), ground.topic("conversations"), ground.topic("documents")]
-            watch = LagWatch(observer, Watched({group_name: topics}, scaled={group_name: Targets()}))
+            watch = LagWatch(observer, Watched({group_name: topics}, scaled={group_name: DemandSettings()}))
             (group,) = await watch.round()
             assert (group.status, group.messages, group.members) == ("stopped", 1, 0)
             assert group.demand is not None
@@ -210,7 +209,7 @@ async def test_nobody_in_the_group_is_told_and_a_worker_says_how_fast_it_is(sett
 async def test_while_no_broker_answers_nothing_is_0(settings: Settings, stack: LocalStack, history: History) -> None:
     await history.make(2)
     await history.send(0, 3)
-    watched = Watched({history.group: [history.topic]}, scaled={history.group: Targets()})
+    watched = Watched({history.group: [history.topic]}, scaled={history.group: DemandSettings()})
     async with open_observer(settings.kafka.client_arguments()) as observer:
         watch = LagWatch(observer, watched)
         (group,) = await watch.round()

@@ -10,19 +10,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freshline.lag.demand import Demand, PartitionLoad, Targets, demand, load_per_s, published, replicas_for
+from freshline.lag.demand import Demand, demand, load_per_s, published, replicas_for
+from infra.settings import DemandSettings
 
 RATE = 100.0
 LOADS = st.lists(st.floats(0, 1000), min_size=1, max_size=48)
-TARGETS = Targets(ceiling=48)
+TARGETS = DemandSettings(ceiling=48)
 
 
 def test_what_is_on_its_way_is_no_backlog() -> None:
-    assert load_per_s(PartitionLoad(10, 50), 60) == 10
-    assert load_per_s(PartitionLoad(10, 650), 60) == 20
-    assert load_per_s(PartitionLoad(0, 60), 60) == 1
+    assert load_per_s(10, 50, 60) == 10
+    assert load_per_s(10, 650, 60) == 20
+    assert load_per_s(0, 60, 60) == 1
     # Records that retention takes away look like arrivals that are less than none.
-    assert load_per_s(PartitionLoad(-10, 0), 60) >= 0
+    assert load_per_s(-10, 0, 60) >= 0
 
 
 @given(loads=LOADS, place=st.integers(0, 47), more=st.floats(0, 1000), former=st.none() | st.integers(1, 60))
@@ -43,7 +44,7 @@ def test_faster_replicas_are_never_more(loads: list[float], rate: float, faster:
 def test_never_more_than_partitions_nor_than_the_ceiling(
     loads: list[float], former: int | None, floor: int, ceiling: int
 ) -> None:
-    wanted = demand(loads, RATE, Targets(floor=floor, ceiling=ceiling), former).replicas
+    wanted = demand(loads, RATE, DemandSettings(floor=floor, ceiling=ceiling), former).replicas
     assert floor <= wanted <= max(floor, min(ceiling, len(loads)))
 
 
@@ -95,8 +96,8 @@ def test_the_former_answer_is_kept_while_the_loads_allow_it() -> None:
 
 
 def test_idle_needs_the_floor() -> None:
-    assert demand([0.0] * 8, RATE, Targets(floor=0), None) == Demand(0, "idle")
-    assert demand([0.0] * 8, RATE, Targets(floor=2), None) == Demand(2, "idle")
+    assert demand([0.0] * 8, RATE, DemandSettings(floor=0), None) == Demand(0, "idle")
+    assert demand([0.0] * 8, RATE, DemandSettings(floor=2), None) == Demand(2, "idle")
 
 
 @given(running=st.integers(1, 200), wanted=st.integers(1, 200))

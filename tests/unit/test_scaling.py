@@ -7,10 +7,11 @@ from itertools import pairwise
 import pytest
 
 from freshline.lag.capacity import Capacity
-from freshline.lag.demand import Demand, Targets
+from freshline.lag.demand import Demand
 from freshline.lag.report import GroupLag, PartitionLag
 from freshline.lag.saturation import Saturation
 from freshline.lag.scaling import Scaling
+from infra.settings import DemandSettings
 from schemas.work_done import WorkDone
 
 PARTITIONS = 24
@@ -26,7 +27,7 @@ class World:
 
     def __init__(self, members: int = 1, *, ceiling: int = 24) -> None:
         self.members = members
-        self.scaling = Scaling(Targets(ceiling=ceiling))
+        self.scaling = Scaling(DemandSettings(ceiling=ceiling))
         self.now_s = 0.0
         self.lag = 0.0
         self.done = 0.0
@@ -131,7 +132,7 @@ def test_who_begins_to_watch_begins_with_what_runs() -> None:
     world = World(members=4)
     world.run(300, 330, follow=False)
     assert world.answers[-1].replicas == 4
-    again = Scaling(Targets(ceiling=24))
+    again = Scaling(DemandSettings(ceiling=24))
     world.scaling = again
     assert world.run(EVERY_S, 330, follow=False).replicas == 4
 
@@ -145,7 +146,7 @@ def test_who_was_only_held_is_let_go_after_ten_minutes() -> None:
 
 
 def test_an_idle_group_goes_to_its_floor() -> None:
-    scaling = Scaling(Targets(floor=0))
+    scaling = Scaling(DemandSettings(floor=0))
     partitions = [PartitionLag("t", number, "ok", 0, 0.0, 0.0, 0.0) for number in range(4)]
     assert scaling.see(0, GroupLag("g", partitions, members=0), []).demand == Demand(0, "idle")
     waiting = [PartitionLag("t", number, "stopped", 5, 9.0, 0.0, 0.0) for number in range(4)]

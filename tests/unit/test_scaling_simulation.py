@@ -9,8 +9,9 @@ from bench.scaling.hpa import BEHAVIOURS, Autoscaler, Behaviour, Policy
 from bench.scaling.loads import LOADS, PARTITIONS
 from bench.scaling.rules import DemandRule, LagRule
 from bench.scaling.simulation import simulate
-from freshline.lag.demand import Targets
+from infra.settings import DemandSettings
 
+TARGETS = DemandSettings(ceiling=PARTITIONS)
 FREE = Behaviour((Policy("Pods", 100, 15),), (Policy("Percent", 100, 15),), 0, 0)
 
 
@@ -49,12 +50,12 @@ def test_of_several_policies_the_one_that_allows_most_counts() -> None:
 @pytest.mark.parametrize("load", ["constant", "slow leak"])
 def test_demand_is_calmer_than_lag_and_no_later(load: str) -> None:
     by_lag = simulate(LOADS[load], LagRule(1_000), BEHAVIOURS["moderate"], rate_per_s=200)
-    ours = simulate(LOADS[load], DemandRule(Targets(ceiling=PARTITIONS)), BEHAVIOURS["moderate"], rate_per_s=200)
+    ours = simulate(LOADS[load], DemandRule(TARGETS), BEHAVIOURS["moderate"], rate_per_s=200)
     assert ours.over_s <= by_lag.over_s
     assert ours.reversals <= by_lag.reversals / 4
     assert ours.replica_s < by_lag.replica_s
 
 
 def test_an_outage_changes_nothing_while_it_lasts() -> None:
-    ours = simulate(LOADS["outage"], DemandRule(Targets(ceiling=PARTITIONS)), BEHAVIOURS["moderate"], rate_per_s=200)
+    ours = simulate(LOADS["outage"], DemandRule(TARGETS), BEHAVIOURS["moderate"], rate_per_s=200)
     assert np.ptp(ours.replicas[1_230:1_320]) == 0
