@@ -135,7 +135,19 @@ async def test_what_compaction_took_away_is_not_waited_for(settings: Settings, h
 
     await eventually(is_compacted, "records are compacted away", timeout_s=120)
     await history.commit(0, 2)
-    (group,) = await is_counted_right(settings, hands, history)
+
+    async def is_right() -> GroupLag | None:
+        first = await history.first_unread(0, 2)
+        try:
+            (group,) = await is_counted_right(settings, hands, history)
+        except AssertionError:
+            # Kafka may have gone on compacting between the looking and the counting.
+            if await history.first_unread(0, 2) == first:
+                raise
+            return None
+        return group
+
+    group = await eventually(is_right, "both see the same log")
     assert group.messages
 
 
