@@ -12,12 +12,13 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextlib import suppress
-from typing import Any, Final, Self
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
 
 from consumers.followed import SETTLED_AFTER_S, Followed
+from consumers.one_behind import OneBehind
 from consumers.refresher import Refresher, Wanted, key_of
 from infra.cancellation import cancel
 from infra.embedding.models import ModelUnavailableError
@@ -52,34 +53,6 @@ class _Task(msgspec.Struct, frozen=True):
     searched: Generation
     epoch: str
     rebuild: Rebuild | None = None
-
-
-class _OneBehind:
-    """One task at a time, beside the preparation of the next. An async context manager that awaits what it started."""
-
-    def __init__(self) -> None:
-        self._task: asyncio.Task[None] | None = None
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
-        if self._task is not None:
-            if kind is not None:
-                # Whatever of it is done may be done again.
-                await cancel(self._task)
-            else:
-                await asyncio.wait([self._task])
-
-    def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Start it; what was started before is finished."""
-        self._task = asyncio.create_task(work)
-
-    async def finish(self) -> None:
-        """Await what was started."""
-        if self._task is not None:
-            await self._task
-            self._task = None
 
 
 class IndexKeeper:
@@ -323,7 +296,7 @@ class IndexKeeper:
                 return False
         if walk.is_done:
             return True
-        async with _OneBehind() as writing:
+        async with OneBehind() as writing:
             after = walk.after
             ahead: Walk | None = None
             while True:
