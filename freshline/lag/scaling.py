@@ -7,8 +7,8 @@ Whatever is not known holds the number: replicas that come or go for nothing cos
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Sequence
+from collections import defaultdict, deque
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -18,12 +18,13 @@ from freshline.lag.demand import (
     GRACE_S,
     Demand,
     Reason,
+    Topics,
     bounded,
     demand,
     load_per_s,
     published,
-    replicas_for,
 )
+from freshline.lag.packing import replicas_for
 from freshline.lag.report import GroupLag
 from freshline.lag.saturation import Saturation
 from infra.settings import DemandSettings
@@ -67,16 +68,12 @@ class Scaling:
         if self._former is None and group.members:
             # Whoever watched before was calm about these, so they are where this one begins.
             self._former = group.members
-        loads = [
-            load_per_s(each.arrival_per_s, each.messages, self._targets.recovery_s)
-            for each in group.partitions
-            if each.arrival_per_s is not None and each.messages is not None
-        ]
-        if len(loads) < partitions or group.members is None:
+        loads = _loads(group, self._targets.recovery_s)
+        if loads is None or group.members is None:
             return self._held("unknown", partitions)
         rate = self._capacity.rate_per_s
         if rate is None:
-            if not group.members and not any(loads):
+            if not group.members and not any(map(any, loads)):
                 return bounded(Demand(self._targets.floor, "idle"), self._targets, partitions=partitions)
             return self._held("no_rate", partitions, least=1)
         wanted = self._let_go(now_s, demand(loads, rate, self._targets, self._former), loads, rate)
@@ -85,7 +82,7 @@ class Scaling:
             return self._held("store_away", partitions)
         return self._useful(now_s, group, wanted, partitions)
 
-    def _let_go(self, now_s: float, wanted: Demand, loads: Sequence[float], rate: float) -> Demand:
+    def _let_go(self, now_s: float, wanted: Demand, loads: Topics, rate: float) -> Demand:
         """What is needed for as long as it was the most that was needed, where more is only held."""
         self._needed.append((now_s, replicas_for(loads, rate, self._targets.utilisation)[0]))
         while len(self._needed) > 1 and self._needed[1][0] <= now_s - _HELD_S:
@@ -115,3 +112,13 @@ class Scaling:
         if cap is not None and wanted.replicas > cap:
             wanted = Demand(cap, "saturated")
         return bounded(wanted, self._targets, partitions=partitions)
+
+
+def _loads(group: GroupLag, recovery_s: float) -> Topics | None:
+    """By topic, of its partitions; None where that of one is not known."""
+    found: dict[str, list[float]] = defaultdict(list)
+    for each in group.partitions:
+        if each.arrival_per_s is None or each.messages is None:
+            return None
+        found[each.topic].append(load_per_s(each.arrival_per_s, each.messages, recovery_s))
+    return list(found.values())

@@ -13,7 +13,6 @@ from typing import Any, Final, Self, TypeAlias, cast
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from aiokafka.abc import ConsumerRebalanceListener
-from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
@@ -23,6 +22,7 @@ from aiokafka.errors import (
     UnknownMemberIdError,
 )
 
+from infra.kafka.assignment import EvenTopicsAssignor
 from infra.kafka.topic_ids import topic_ids
 from schemas.errors import FreshlineError, NotOpenError, StoreUnavailableError
 
@@ -101,8 +101,7 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             "group_instance_id": instance,
             "enable_auto_commit": False,
             "auto_offset_reset": "earliest",
-            # The driver keeps what a member had in the class, so each member needs a class of its own.
-            "partition_assignment_strategy": (type("MembersAssignor", (StickyPartitionAssignor,), {}),),
+            "partition_assignment_strategy": (type("MembersAssignor", (EvenTopicsAssignor,), {}),),
             "session_timeout_ms": session_timeout_ms,
             "heartbeat_interval_ms": session_timeout_ms // 4,
             "max_poll_interval_ms": _MAX_POLL_INTERVAL_MS,
