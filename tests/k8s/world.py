@@ -22,7 +22,7 @@ from tests.integration.worker_ground import Ground, open_ground
 from tests.k8s.chain import open_chain
 from tests.k8s.control_plane import ControlPlane
 from tests.k8s.events import Events
-from tests.k8s.pods import Pods, open_pods
+from tests.k8s.pods import open_pods
 from tests.k8s.processes import Processes
 from tests.k8s.programs import Programs
 from tests.k8s.slow_store import SlowStore, open_slow_store
@@ -43,6 +43,14 @@ class ScaledBy(msgspec.Struct, frozen=True):
     each: float
 
 
+class Rise(msgspec.Struct, frozen=True):
+    """By how many percent within how many seconds replicas may become more."""
+
+    percent: int
+    period_s: int
+
+
+DOUBLE: Final = Rise(100, 15)
 DEMAND: Final = ScaledBy("freshline_demand_replicas", 1)
 
 
@@ -52,8 +60,19 @@ class World(msgspec.Struct):
     ground: Ground
     events: Events
     store: SlowStore
-    pods: Pods
     timeline: Timeline
+    control_plane: ControlPlane
+
+    def scale(self, replicas: int) -> None:
+        """Let there be so many, where no autoscaler decides."""
+        self.control_plane.kubectl("scale", "deployment", ROLE, f"--namespace={NAMESPACE}", f"--replicas={replicas}")
+
+    async def nothing_is_wrong(self) -> None:
+        """Send no more, wait until all is applied, and compare every entry with what was said last."""
+        self.events.per_s = 0
+        await self.timeline.reaches("everything is applied", lambda s: s.lag_messages == 0, 600)
+        await self.ground.all_applied()
+        assert await self.events.wrong() == []
 
 
 class Makes(msgspec.Struct, frozen=True):
@@ -65,8 +84,16 @@ class Makes(msgspec.Struct, frozen=True):
     folder: Path
 
     @asynccontextmanager
-    async def open(self, *, latency_s: float, scaled_by: ScaledBy = DEMAND) -> AsyncIterator[World]:
-        """A world whose store is so far away in each direction."""
+    async def open(
+        self, *, latency_s: float, scaled_by: ScaledBy | None = DEMAND, up: Rise = DOUBLE
+    ) -> AsyncIterator[World]:
+        """A world.
+
+        Args:
+            latency_s: how far away its store is, in each direction.
+            scaled_by: what the autoscaler asks for; None for a world without one.
+            up: how fast it may rise.
+        """
         lag = LagSettings(every_s=1.0, demand=DemandSettings(ceiling=PARTITIONS, recovery_s=RECOVERY_S)).model_dump()
         settings = self.make_settings(topics={"partitions": PARTITIONS}, lag=lag)
         folder = self.folder / settings.namespace
@@ -79,7 +106,7 @@ class Makes(msgspec.Struct, frozen=True):
             with (
                 _watcher(settings, folder / "lag") as scraped,
                 open_chain(self.programs, self.control_plane, folder / "chain", scraped=scraped) as chain,
-                _deployed(self.control_plane, settings, scaled_by),
+                _deployed(self.control_plane, settings, scaled_by, up),
             ):
                 addresses = _addresses(settings, store, folder)
                 async with (
@@ -96,29 +123,38 @@ class Makes(msgspec.Struct, frozen=True):
                     )
                     sampling = asyncio.create_task(timeline.run())
                     try:
-                        yield World(ground, events, store, pods, timeline)
+                        yield World(ground, events, store, timeline, self.control_plane)
                     finally:
                         await cancel(sampling)
 
 
 @contextmanager
-def _deployed(control_plane: ControlPlane, settings: Settings, scaled_by: ScaledBy) -> Iterator[None]:
+def _deployed(control_plane: ControlPlane, settings: Settings, scaled_by: ScaledBy | None, up: Rise) -> Iterator[None]:
     """What the overlay says, with the metric of this test's own group."""
-    external: dict[str, Any] = {
-        "metric": {"name": scaled_by.metric, "selector": {"matchLabels": {"group": settings.group(ROLE)}}},
-        "target": {"type": "AverageValue", "averageValue": f"{scaled_by.each:g}"},
-    }
-    metric = [{"op": "replace", "path": "/spec/metrics/0/external", "value": external}]
     control_plane.kubectl("apply", "--server-side", "--force-conflicts", "--kustomize", str(OVERLAY))
-    control_plane.kubectl(
-        "patch", "hpa", ROLE, f"--namespace={NAMESPACE}", "--type=json", f"--patch={json.dumps(metric)}"
-    )
+    if scaled_by is None:
+        control_plane.kubectl("delete", "hpa", ROLE, f"--namespace={NAMESPACE}")
+    else:
+        patch = json.dumps(_scaling(settings.group(ROLE), scaled_by, up))
+        control_plane.kubectl("patch", "hpa", ROLE, f"--namespace={NAMESPACE}", "--type=json", f"--patch={patch}")
     try:
         yield
     finally:
         # The namespace stays: nobody here ends what is in one.
         kinds = "horizontalpodautoscalers,deployments,jobs"
         control_plane.kubectl("delete", kinds, "--all", f"--namespace={NAMESPACE}", "--cascade=foreground")
+
+
+def _scaling(group: str, scaled_by: ScaledBy, up: Rise) -> list[dict[str, Any]]:
+    external = {
+        "metric": {"name": scaled_by.metric, "selector": {"matchLabels": {"group": group}}},
+        "target": {"type": "AverageValue", "averageValue": f"{scaled_by.each:g}"},
+    }
+    policies = [{"type": "Percent", "value": up.percent, "periodSeconds": up.period_s}]
+    return [
+        {"op": "replace", "path": "/spec/metrics/0/external", "value": external},
+        {"op": "replace", "path": "/spec/behavior/scaleUp/policies", "value": policies},
+    ]
 
 
 @asynccontextmanager
