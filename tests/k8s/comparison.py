@@ -4,7 +4,8 @@
 
 KEDA hands the group's lag to the HPA as an external metric with its ``lagThreshold`` as the average value, and no more
 than there are partitions; here the watcher's lag goes the same way. ``slow`` is a store ten times as far away, and a
-tenth of the load, with nothing tuned again. Timelines and figures are left in ``.local/k8s/comparison``.
+tenth of the load, with nothing tuned again. Timelines are left in ``.local/k8s/comparison/``, figures beside it;
+``python -m bench.scaling --docs`` shows those that lie in ``bench/results/cluster/``.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 import msgspec
 import pytest
 
-from tests.k8s.timeline import TIMELINES, Sample, figures
+from tests.k8s.timeline import TIMELINES, Figures, Sample, figures
 from tests.k8s.world import DEMAND, RECOVERY_S, Makes, ScaledBy
 
 FOLDER: Final = TIMELINES / "comparison"
@@ -56,4 +57,6 @@ async def test_a_rule_under_the_load(makes: Makes, rule: str, slower: int) -> No
 def _keep(name: str, samples: list[Sample]) -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     (FOLDER / f"{name}.json").write_bytes(msgspec.json.encode(samples))
-    (FOLDER / f"{name}.figures.json").write_bytes(msgspec.json.encode(figures(samples, RECOVERY_S)))
+    together = FOLDER.with_suffix(".json")
+    known = msgspec.json.decode(together.read_bytes(), type=dict[str, Figures]) if together.exists() else {}
+    together.write_bytes(msgspec.json.encode(known | {name: figures(samples, RECOVERY_S)}))
