@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bench import answers, documents, drain, feedback, freshness, handover, polling
+from bench import answers, documents, drain, feedback, freshness, handover, polling, rebalance
 from bench.false_friends import measuring as false_friends
 from bench.pipeline import pipeline
 from bench.results import Figure, show, write
@@ -16,7 +16,7 @@ from bench.scaling import measuring as scaling
 
 # These bring their own servers, or need none.
 ALONE = ("answers", "false_friends", "feedback", "scaling")
-AREAS = ("freshness", "handover", "polling", "drain", "documents", *ALONE)
+AREAS = ("freshness", "handover", "polling", "rebalance", "drain", "documents", *ALONE)
 
 
 def main() -> None:
@@ -56,6 +56,8 @@ async def _measure(areas: Sequence[str], seconds: float, changes: int, made: int
             figures += await handover.measure(running, min(seconds, 10))
         if "polling" in areas:
             figures += await polling.measure(running, min(seconds, 10))
+        if "rebalance" in areas:
+            figures += await rebalance.measure(running)
         if "drain" in areas:
             figures += await drain.measure(running, changes)
         if "documents" in areas:
