@@ -21,6 +21,8 @@ WAITING: Final = 20
 _RECORD: Final = b"x" * 1_000
 _TOPICS_AT_ONCE: Final = 10
 _TIMEOUT_MS: Final = 120_000
+# A broker that was just given so many partitions takes a while to lead them.
+_PATIENT: Final[dict[str, Any]] = {"linger_ms": 20, "retry_backoff_ms": 1_000, "request_timeout_ms": _TIMEOUT_MS}
 
 
 class Shape(NamedTuple):
@@ -80,7 +82,7 @@ class Groups:
             await admin.close()
 
     async def _fill(self, numbers: range) -> None:
-        async with AIOKafkaProducer(**self._arguments, linger_ms=20, request_timeout_ms=_TIMEOUT_MS) as producer:
+        async with AIOKafkaProducer(**self._arguments, **_PATIENT) as producer:
             for number in numbers:
                 sent = [
                     await producer.send(_topic(number), _RECORD, partition=partition)

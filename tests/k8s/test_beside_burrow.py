@@ -1,6 +1,6 @@
 """Our lag and Burrow's beside somebody who counts by reading, after what may happen to a log and to a group.
 
-No registry of packages gave us Burrow, so this takes the one that is on the PATH.
+Nothing here builds Burrow, so this takes the one that is on the PATH.
 """
 
 from __future__ import annotations

@@ -31,6 +31,7 @@ class FullBroker:
         self.fetches = 0
 
     async def send(self, node: int, request: FetchRequest) -> FetchResponse_v4:
+        """Answer from the partitions' beginnings."""
         assert node == LEADER
         self.fetches += 1
         asked = request.prepare({FetchRequest.API_KEY: (4, 4)})

@@ -102,7 +102,7 @@ def test_what_is_gone_for_long_is_not_remembered() -> None:
     seen = Arrivals[int]()
     tracemalloc.start()
     for at_s in range(900):
-        seen.see(float(at_s), {number: at_s for number in range(at_s, at_s + 10)})
+        seen.see(float(at_s), dict.fromkeys(range(at_s, at_s + 10), at_s))
         if at_s == 300:
             early, _ = tracemalloc.get_traced_memory()
     late, _ = tracemalloc.get_traced_memory()
