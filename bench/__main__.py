@@ -8,14 +8,14 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from bench import answers, documents, drain, feedback, freshness, handover, polling, rebalance
+from bench import answers, documents, drain, feedback, freshness, handover, lag_rounds, polling, rebalance
 from bench.false_friends import measuring as false_friends
 from bench.pipeline import pipeline
 from bench.results import Figure, show, write
 from bench.scaling import measuring as scaling
 
 # These bring their own servers, or need none.
-ALONE = ("answers", "false_friends", "feedback", "scaling")
+ALONE = ("answers", "false_friends", "feedback", "lag", "scaling")
 AREAS = ("freshness", "handover", "polling", "rebalance", "drain", "documents", *ALONE)
 
 
@@ -47,6 +47,8 @@ async def _measure(areas: Sequence[str], seconds: float, changes: int, made: int
     figures: list[Figure] = []
     if "answers" in areas:
         figures += await answers.measure()
+    if "lag" in areas:
+        figures += await lag_rounds.measure()
     if not set(areas) - set(ALONE):
         return figures
     async with pipeline() as running:

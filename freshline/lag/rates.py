@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections import deque
-from collections.abc import Mapping
-from itertools import pairwise
-from typing import Final, Generic, TypeVar
-
-import msgspec
+from collections.abc import Iterable, Mapping
+from typing import Final, Generic, NamedTuple, TypeVar
 
 K = TypeVar("K")
 
@@ -20,9 +18,12 @@ _DEVIATIONS: Final = 3.0
 _DECAY_S: Final = 60.0
 
 
-class _Sample(msgspec.Struct, Generic[K], frozen=True):
+class _Sample(NamedTuple):
+    """Running totals at a time: of each partition what arrived, and for how long that was looked at."""
+
     at_s: float
-    totals: Mapping[K, int]
+    arrived: array[int]
+    elapsed_s: array[float]
 
 
 class Arrivals(Generic[K]):
@@ -30,41 +31,82 @@ class Arrivals(Generic[K]):
 
     def __init__(self) -> None:
         """Nothing seen yet."""
-        self._samples: deque[_Sample[K]] = deque()
+        # Where in the arrays of samples a partition is. Ten thousand of them for a minute would be large as objects.
+        self._slots: dict[K, int] = {}
+        self._ends: dict[K, int] = {}
+        self._samples: deque[_Sample] = deque()
 
     def see(self, at_s: float, ends: Mapping[K, int]) -> None:
         """Note where the partitions end at this time of a monotone clock."""
-        self._samples.append(_Sample(at_s, dict(ends)))
+        former_at_s, arrived, elapsed_s = self._samples[-1] if self._samples else _Sample(at_s, _counts(), _seconds())
+        arrived, elapsed_s = arrived[:], elapsed_s[:]
+        for key, end in ends.items():
+            slot = self._slots.setdefault(key, len(arrived))
+            if slot == len(arrived):
+                arrived.append(0)
+                elapsed_s.append(0.0)
+            # Neither a topic that was made anew nor a partition that was not seen before says how fast it was.
+            former = self._ends.get(key)
+            if former is not None and former <= end:
+                arrived[slot] += end - former
+                elapsed_s[slot] += at_s - former_at_s
+        self._ends = dict(ends)
+        self._samples.append(_Sample(at_s, arrived, elapsed_s))
         while len(self._samples) > 2 and self._samples[1].at_s <= at_s - _LONG_S:  # noqa: PLR2004 - a pair is kept
             self._samples.popleft()
+        if len(self._slots) > 2 * len(self._ends):
+            self._forget()
 
     def per_s(self) -> dict[K, float]:
         """Records a second, by partition: over a minute, or over the last seconds where those say clearly more."""
         if len(self._samples) < 2:  # noqa: PLR2004
-            return {key: 0.0 for each in self._samples for key in each.totals}
+            return dict.fromkeys(self._ends, 0.0)
         chosen = self._over(_LONG_S)
         for window_s, factor in _SHORTER:
             shorter = self._over(window_s)
-            expected = sum(chosen.values()) * window_s
-            surplus = sum(shorter.values()) * window_s - expected
+            expected = sum(chosen) * window_s
+            surplus = sum(shorter) * window_s - expected
             if surplus > (factor - 1) * expected and surplus > _DEVIATIONS * math.sqrt(max(expected, 1.0)):
                 chosen = shorter
-        return chosen
+        return dict(zip(self._ends, chosen, strict=True))
 
-    def _over(self, window_s: float) -> dict[K, float]:
+    def _over(self, window_s: float) -> list[float]:
+        """The rates of those that are there, in their order."""
         last = self._samples[-1]
-        since = [sample for sample in self._samples if sample.at_s >= last.at_s - window_s - 1e-9]
-        if len(since) == 1:
-            since = list(self._samples)[-2:]
-        arrived = dict.fromkeys(last.totals, 0)
-        elapsed_s = dict.fromkeys(last.totals, 0.0)
-        for one, other in pairwise(since):
-            for key, end in other.totals.items():
-                # Neither a topic that was made anew nor a partition that was not seen before says how fast it was.
-                if key in arrived and one.totals.get(key, math.inf) <= end:
-                    arrived[key] += end - one.totals[key]
-                    elapsed_s[key] += other.at_s - one.at_s
-        return {key: count / elapsed_s[key] if elapsed_s[key] else 0.0 for key, count in arrived.items()}
+        first = next(sample for sample in self._samples if sample.at_s >= last.at_s - window_s - 1e-9)
+        if first is last:
+            first = self._samples[-2]
+        missing = len(last.arrived) - len(first.arrived)
+        before, before_s = first.arrived + _counts([0]) * missing, first.elapsed_s + _seconds([0.0]) * missing
+        return [
+            (last.arrived[slot] - before[slot]) / (last.elapsed_s[slot] - before_s[slot])
+            if last.elapsed_s[slot] > before_s[slot]
+            else 0.0
+            for slot in map(self._slots.__getitem__, self._ends)
+        ]
+
+    def _forget(self) -> None:
+        """Let go of partitions that are gone, and said nothing in the whole time that is asked for."""
+        first, last = self._samples[0], self._samples[-1]
+        quiet = {slot for slot, (a, b) in enumerate(zip(first.elapsed_s, last.elapsed_s, strict=False)) if a == b}
+        kept = {key: slot for key, slot in self._slots.items() if key in self._ends or slot not in quiet}
+        if 2 * len(kept) > len(self._slots):
+            return
+        self._slots = {key: number for number, key in enumerate(kept)}
+        for number, sample in enumerate(self._samples):
+            self._samples[number] = _Sample(
+                sample.at_s,
+                _counts(sample.arrived[slot] if slot < len(sample.arrived) else 0 for slot in kept.values()),
+                _seconds(sample.elapsed_s[slot] if slot < len(sample.elapsed_s) else 0.0 for slot in kept.values()),
+            )
+
+
+def _counts(values: Iterable[int] = ()) -> array[int]:
+    return array("q", values)
+
+
+def _seconds(values: Iterable[float] = ()) -> array[float]:
+    return array("d", values)
 
 
 class TrueRate:

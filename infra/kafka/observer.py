@@ -11,12 +11,19 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 import msgspec
-from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
-from aiokafka.errors import KafkaError, LeaderNotAvailableError, NodeNotReadyError, for_code
+from aiokafka.errors import (
+    GroupCoordinatorNotAvailableError,
+    KafkaError,
+    LeaderNotAvailableError,
+    NodeNotReadyError,
+    for_code,
+)
 from aiokafka.protocol.admin import DescribeGroupsRequest
 from aiokafka.protocol.commit import OffsetFetchRequest
 from aiokafka.protocol.fetch import FetchRequest
@@ -38,6 +45,8 @@ _REQUEST_TIMEOUT_MS: Final = 10_000
 _FETCH_WAIT_MS: Final = 0
 # As large as producers make their batches. A larger one is asked for alone, which Kafka then gives whatever its size.
 _FETCH_BYTES: Final = 16 * 1024
+# An answer is held in memory as a whole, and whoever comes last in it gets nothing where the others fill it.
+_PARTITIONS_OF_A_FETCH: Final = 512
 _FETCH_BYTES_ALTOGETHER: Final = 50 * 1024 * 1024
 # How often a round looks further for a record; the next round goes on from there.
 _STEPS: Final = 20
@@ -86,7 +95,7 @@ class Observer:
         self._coordinators: dict[str, int] = {}
 
     async def states(self) -> dict[str, str]:
-        """The state of every group (``Stable``, ``Empty`` …), by its name.
+        """The state of every group (``Stable``, ``Empty`` …), by its name. Of no other is anything known below.
 
         Raises:
             StoreUnavailableError: a broker does not answer, so some group may be missing.
@@ -96,6 +105,8 @@ class Observer:
             if not nodes:
                 raise NodeNotReadyError("no broker is known yet")
             found = await asyncio.gather(*(group_states(self._client, node) for node in nodes))
+        # Each names the groups that it coordinates, so nobody need be asked who does.
+        self._coordinators = {group: node for node, states in zip(nodes, found, strict=True) for group in states}
         return {group: state for states in found for group, state in states.items()}
 
     async def committed(self, groups: Iterable[str]) -> dict[str, dict[Partition, Committed]]:
@@ -144,19 +155,12 @@ class Observer:
 
     # One coordinator, or one leader.
 
-    async def _coordinator(self, group: str) -> int:
-        if group not in self._coordinators:
-            self._coordinators[group] = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
-        return self._coordinators[group]
-
     async def _asked(self, group: str, request: Any, error_of: Callable[[Any], int]) -> Any:
-        """What a group's coordinator answers. It may have moved."""
-        try:
-            response = await self._client.send(await self._coordinator(group), request)
-            _raise(error_of(response))
-        except KafkaError:
-            self._coordinators.pop(group, None)
-            raise
+        """What a group's coordinator answers. It may have moved since it was known."""
+        if group not in self._coordinators:
+            raise GroupCoordinatorNotAvailableError
+        response = await self._client.send(self._coordinators[group], request)
+        _raise(error_of(response))
         return response
 
     async def _committed(self, group: str) -> dict[Partition, Committed]:
@@ -208,10 +212,10 @@ class Observer:
             wanted = {partition: offset for partition, offset in wanted.items() if offset < ends[partition]}
             if not wanted:
                 break
-            looked_at = await self._looked_at(leader, wanted, _FETCH_BYTES)
+            looked_at = await self._looked_at(leader, wanted)
             stuck = [p for p, unread in looked_at.items() if unread.timestamp_ms is None and unread.offset == wanted[p]]
             for partition in stuck:
-                looked_at |= await self._looked_at(leader, {partition: wanted[partition]}, _FETCH_BYTES)
+                looked_at |= await self._looked_at(leader, {partition: wanted[partition]})
             found |= looked_at
             wanted = {
                 partition: unread.offset
@@ -220,10 +224,17 @@ class Observer:
             }
         return found
 
-    async def _looked_at(self, leader: int, positions: Mapping[Partition, int], limit: int) -> dict[Partition, Unread]:
+    async def _looked_at(self, leader: int, positions: Mapping[Partition, int]) -> dict[Partition, Unread]:
         """The first record in what a leader gives at once, by partition; left out where it gives an error."""
+        found: dict[Partition, Unread] = {}
+        wanted = iter(positions.items())
+        while some := dict(islice(wanted, _PARTITIONS_OF_A_FETCH)):
+            found |= await self._fetched(leader, some)
+        return found
+
+    async def _fetched(self, leader: int, positions: Mapping[Partition, int]) -> dict[Partition, Unread]:
         asked = [
-            (topic, [(number, positions[Partition(topic, number)], limit) for number in numbers])
+            (topic, [(number, positions[Partition(topic, number)], _FETCH_BYTES) for number in numbers])
             for topic, numbers in _by_topic(positions).items()
         ]
         request = FetchRequest(_FETCH_WAIT_MS, 0, _FETCH_BYTES_ALTOGETHER, READ_COMMITTED, asked)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
+from itertools import pairwise
 from random import Random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from freshline.lag.rates import Arrivals, TrueRate
 
@@ -64,6 +69,45 @@ def test_what_is_gone_has_no_rate_and_one_look_says_nothing() -> None:
     assert seen.per_s() == {"a": 0, "b": 0}
     seen.see(1, {"a": 6})
     assert seen.per_s() == {"a": 1}
+
+
+Looks = list[dict[str, int]]
+
+
+def over(looks: Looks, every_s: float, window_s: float) -> dict[str, float]:
+    """Counted look by look: of the pairs in which a partition was there both times, and was not made anew."""
+    since = looks[-max(2, math.floor(window_s / every_s) + 1) :]
+    rates: dict[str, float] = {}
+    for key in looks[-1]:
+        pairs = [(one[key], other[key]) for one, other in pairwise(since) if key in one and key in other]
+        arrived = [end - start for start, end in pairs if start <= end]
+        rates[key] = sum(arrived) / (len(arrived) * every_s) if arrived else 0.0
+    return rates
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from("abcde"), st.integers(0, 500), max_size=5), min_size=2, max_size=40),
+    st.sampled_from([1.0, 5.0, 30.0]),
+)
+def test_partitions_that_come_and_go_are_counted_while_they_are_there(looks: Looks, every_s: float) -> None:
+    seen = Arrivals[str]()
+    for number, look in enumerate(looks):
+        seen.see(number * every_s, look)
+        if number:
+            windows = [over(looks[: number + 1], every_s, window_s) for window_s in (60, 15, 5)]
+            assert any(seen.per_s() == pytest.approx(window) for window in windows)
+
+
+def test_what_is_gone_for_long_is_not_remembered() -> None:
+    seen = Arrivals[int]()
+    tracemalloc.start()
+    for at_s in range(900):
+        seen.see(float(at_s), dict.fromkeys(range(at_s, at_s + 10), at_s))
+        if at_s == 300:
+            early, _ = tracemalloc.get_traced_memory()
+    late, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert late < 1.5 * early
 
 
 def test_looks_that_are_rare_are_enough() -> None:
