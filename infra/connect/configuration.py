@@ -108,6 +108,8 @@ def connector_configuration(
         # A record that can't be converted stops the connector: leaving it out would leave a stale copy.
         "errors.tolerance": "none",
         "heartbeat.interval.ms": str(tuning.heartbeat_interval_ms),
+        # What somebody says by pg_logical_emit_message would go to a topic that nobody made, and wait there for ever.
+        "message.prefix.exclude.list": ".*",
         "heartbeat.action.query": HEARTBEAT_QUERY,
         "poll.interval.ms": str(tuning.poll_interval_ms),
         "max.batch.size": str(tuning.max_batch_size),

@@ -59,6 +59,7 @@ def test_truncates_are_sent_nothing_is_left_out_and_no_record_lacks_a_value() ->
 def test_tls_to_the_database_and_overrides_are_handed_on() -> None:
     found = configuration(VOICEASSIST, **{"poll.interval.ms": "7"})
     assert found["database.sslmode"] == "verify-full"
+    assert found["message.prefix.exclude.list"] == ".*"
     assert found["database.sslrootcert"] == "/ca"
     assert found["poll.interval.ms"] == "7"
 
