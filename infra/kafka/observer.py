@@ -142,6 +142,22 @@ class Observer:
         found = await _each(by_leader, lambda leader: self._unread(leader, by_leader[leader], ends))
         return {partition: unread for each in found.values() for partition, unread in each.items()}
 
+    async def newest(self, topic: str) -> bytes | None:
+        """The value of the last record that can be read of a topic's first partition; None where there is none.
+
+        Raises:
+            StoreUnavailableError: its leader does not say.
+        """
+        found = (await self.topics([topic])).get(topic)
+        if found is None:
+            return None
+        partition, leader = Partition(topic, 0), found.leaders.get(0, -1)
+        with kafka_errors():
+            bounds = (await self._bounds(leader, [partition])).get(partition)
+            if bounds is None:
+                raise LeaderNotAvailableError
+            return await self._newest(leader, partition, bounds)
+
     # One coordinator, or one leader.
 
     async def _coordinator(self, group: str) -> int:
@@ -222,6 +238,27 @@ class Observer:
 
     async def _looked_at(self, leader: int, positions: Mapping[Partition, int], limit: int) -> dict[Partition, Unread]:
         """The first record in what a leader gives at once, by partition; left out where it gives an error."""
+        found = await self._fetched(leader, positions, limit)
+        return {partition: _first(partition, positions[partition], *each) for partition, each in found.items()}
+
+    async def _newest(self, leader: int, partition: Partition, bounds: Bounds) -> bytes | None:
+        """Look one record back, then two, then four …: behind the last one there may be markers of transactions."""
+        for step in range(_STEPS):
+            offset = max(bounds.start, bounds.end - 2**step)
+            fetched = (await self._fetched(leader, {partition: offset}, _FETCH_BYTES)).get(partition)
+            if fetched is None:
+                raise LeaderNotAvailableError
+            values: list[bytes | None] = [each.value for each in _records(partition, offset, *fetched)]
+            if values:
+                return values[-1]
+            if offset == bounds.start:
+                break
+        return None
+
+    async def _fetched(
+        self, leader: int, positions: Mapping[Partition, int], limit: int
+    ) -> dict[Partition, tuple[Any, Any]]:
+        """What a leader gives at once: aborted transactions and bytes, by partition, where it gives no error."""
         asked = [
             (topic, [(number, positions[Partition(topic, number)], limit) for number in numbers])
             for topic, numbers in _by_topic(positions).items()
@@ -230,13 +267,12 @@ class Observer:
         response = await self._client.send(leader, request)
         # From this version on a replica is named between the two.
         aborted = -3 if response.API_VERSION >= _NAMES_A_REPLICA else -2
-        found: dict[Partition, Unread] = {}
-        for topic, partitions in response.topics:
-            for number, error, *rest in partitions:
-                partition = Partition(topic, number)
-                if not error:
-                    found[partition] = _first(partition, positions[partition], rest[aborted], rest[-1])
-        return found
+        return {
+            Partition(topic, number): (rest[aborted], rest[-1])
+            for topic, partitions in response.topics
+            for number, error, *rest in partitions
+            if not error
+        }
 
 
 @asynccontextmanager
@@ -258,10 +294,15 @@ async def open_observer(arguments: Mapping[str, Any]) -> AsyncIterator[Observer]
         await client.close()
 
 
-def _first(partition: Partition, offset: int, aborted: Any, records: Any) -> Unread:
-    found = PartitionRecords(
+def _records(partition: Partition, offset: int, aborted: Any, records: Any) -> PartitionRecords:
+    """What can be read of these bytes, from this offset on."""
+    return PartitionRecords(
         partition, MemoryRecords(records or b""), aborted, offset, None, None, False, READ_COMMITTED
     )
+
+
+def _first(partition: Partition, offset: int, aborted: Any, records: Any) -> Unread:
+    found = _records(partition, offset, aborted, records)
     try:
         record = next(found, None)
     except UnicodeDecodeError:
