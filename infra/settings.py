@@ -497,12 +497,8 @@ class Settings(BaseSettings):
         """The consumer group of a role."""
         return f"{self.namespace}.{role}"
 
-    def require(self, names: Collection[EndpointName]) -> Self:
-        """Return itself, or say which of these servers has no address.
-
-        Raises:
-            SettingsError: one has none; the message names the variable to set and the command that starts a local one.
-        """
+    def has(self, name: EndpointName) -> bool:
+        """Whether this server has an address."""
         given = {
             "kafka": self.kafka.bootstrap_servers,
             "postgres": self.postgres.host or self.postgres.socket_folder,
@@ -510,7 +506,15 @@ class Settings(BaseSettings):
             "connect": self.connect.url,
             "qdrant": self.qdrant.url or self.qdrant.folder,
         }
-        missing = [name for name in names if not given[name]]
+        return bool(given[name])
+
+    def require(self, names: Collection[EndpointName]) -> Self:
+        """Return itself, or say which of these servers has no address.
+
+        Raises:
+            SettingsError: one has none; the message names the variable to set and the command that starts a local one.
+        """
+        missing = [name for name in names if not self.has(name)]
         if missing:
             variables = ", ".join(_variable(name, ENDPOINT_FIELDS[name][0]) for name in missing)
             raise SettingsError(

@@ -1,4 +1,4 @@
-"""``freshline lag``: how far consumer groups are behind, once or as a live table."""
+"""``freshline lag``: how far consumer groups are behind, and whether changes come at all; once or as a live table."""
 
 from __future__ import annotations
 
@@ -8,12 +8,15 @@ from typing import Annotated, Final
 
 import msgspec
 import typer
+from rich.console import Group, RenderableType
 from rich.live import Live
 
 from freshline.catalogs import load_catalog
 from freshline.cli.lag_view import lag_table, width_of
+from freshline.cli.source_view import source_line
 from freshline.cli.stack_view import wide_console
 from freshline.lag.report import GroupLag
+from freshline.lag.source import SourceReport, late_after_s
 from freshline.lag.watching import open_watch
 from infra.configuration import load_settings
 from infra.settings import Settings
@@ -38,41 +41,59 @@ def lag(
 ) -> None:
     """Show how far consumer groups are behind, and how many workers they need.
 
-    Exits with 1 where a group is lagging, stalled, stopped or unknown.
+    Exits with 1 where a group is lagging, stalled, stopped or unknown; without names also where the connector failed or
+    the newest heartbeat is late.
     """
     settings = load_settings().require(["kafka"])
     if watch and not json:
         asyncio.run(_live(settings, groups, partitions=partitions))
         return
-    report = asyncio.run(_looked(settings, groups))
+    report, source = asyncio.run(_looked(settings, groups))
     if json:
-        typer.echo(msgspec.json.format(msgspec.json.encode([_facts(group) for group in report])).decode())
+        found = {"groups": [_facts(group) for group in report], "source": source}
+        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
     else:
-        wide_console(width_of(report)).print(lag_table(report, partitions=partitions))
-    if any(group.status != "ok" for group in report):
+        wide_console(width_of(report)).print(_view(settings, report, source, partitions=partitions))
+    is_well = source is None or source.is_well(late_after_s(settings))
+    if not is_well or any(group.status != "ok" for group in report):
         raise typer.Exit(1)
 
 
-async def _looked(settings: Settings, groups: Sequence[str] | None) -> list[GroupLag]:
-    async with open_watch(settings, load_catalog(settings.catalog), groups) as looking:
+async def _looked(settings: Settings, groups: Sequence[str] | None) -> tuple[list[GroupLag], SourceReport | None]:
+    """Groups, and the source; whoever names groups is not told of it, for it may be none of theirs."""
+    async with open_watch(settings, load_catalog(settings.catalog), groups) as (looking, source):
         await looking.round()
-        await asyncio.sleep(_APART_S)
+        async with asyncio.TaskGroup() as meanwhile:
+            meanwhile.create_task(asyncio.sleep(_APART_S))
+            looked = None if groups else meanwhile.create_task(source.look())
         report = await looking.round()
     if not report:
         raise NoSuchGroupError(f"Kafka knows no group {' or '.join(groups or ())}. `freshline lag '*'` lists them all.")
-    return report
+    return report, None if looked is None else looked.result()
 
 
 async def _live(settings: Settings, groups: Sequence[str] | None, *, partitions: bool) -> None:
-    async with open_watch(settings, load_catalog(settings.catalog), groups) as looking:
+    async with (
+        open_watch(settings, load_catalog(settings.catalog), groups) as (looking, source),
+        asyncio.TaskGroup() as beside,
+    ):
+        if not groups:
+            beside.create_task(source.run())
         with Live(refresh_per_second=4) as live:
             while True:
                 try:
                     report = await looking.round()
                 except StoreUnavailableError:
                     report = looking.unknown()
-                live.update(lag_table(report, partitions=partitions))
+                live.update(_view(settings, report, None if groups else source.report, partitions=partitions))
                 await asyncio.sleep(_APART_S)
+
+
+def _view(
+    settings: Settings, report: Sequence[GroupLag], source: SourceReport | None, *, partitions: bool
+) -> RenderableType:
+    table = lag_table(report, partitions=partitions)
+    return table if source is None else Group(table, source_line(source, late_after_s(settings)))
 
 
 def _facts(group: GroupLag) -> dict[str, object]:

@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from freshline.lag.report import GroupLag, PartitionLag
+from freshline.lag.source_metrics import SourceMetrics
 from freshline.lag.status import Status
 
 _OF_PARTITIONS: Final[Sequence[tuple[str, str, Callable[[PartitionLag], float | None]]]] = (
@@ -37,6 +38,7 @@ class LagMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         """Register; once for each registry."""
         self.report: Sequence[GroupLag] = ()
+        self.source = SourceMetrics(registry)
         self.rounds = Counter(
             "freshline_lag_rounds_total", "Rounds of looking, by outcome: done, unknown", ["outcome"], registry=registry
         )

@@ -2,7 +2,7 @@
 
     round ▸ report ▸ metrics ▸ (Prometheus ▸ adapter ▸ HPA) ▸ replicas
 
-It changes nothing anywhere.
+It looks at the source, too, beside the rounds. It changes nothing anywhere.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from contextlib import asynccontextmanager, suppress
 from fnmatch import fnmatchcase
 
 from freshline.lag.metrics import LagMetrics
+from freshline.lag.source_watch import SourceWatch, open_source_watch
 from freshline.lag.watch import LagWatch, Watched
 from freshline.roles import COALESCING, SEMANTIC_REFRESH, SINKS
+from infra.cancellation import cancel
 from infra.kafka.observer import open_observer
 from infra.logs import logger
 from infra.progress import Progress
@@ -49,9 +51,12 @@ def watched(settings: Settings, catalog: Catalog, names: Sequence[str] | None = 
 class LagWatching:
     """Watches until it is stopped. Made by ``open_lag_watching``."""
 
-    def __init__(self, watch: LagWatch, metrics: LagMetrics, progress: Progress, every_s: float) -> None:
+    def __init__(
+        self, watch: LagWatch, source: SourceWatch, metrics: LagMetrics, progress: Progress, every_s: float
+    ) -> None:
         """Take everything ready made and opened."""
         self._watch = watch
+        self._source = source
         self._metrics = metrics
         self._progress = progress
         self._every_s = every_s
@@ -63,6 +68,12 @@ class LagWatching:
 
     async def run(self) -> None:
         """Look again and again. While Kafka does not answer, everything is unknown."""
+        async with asyncio.TaskGroup() as beside:
+            source = beside.create_task(self._source.run(self._metrics.source.tell))
+            await self._rounds()
+            await cancel(source)
+
+    async def _rounds(self) -> None:
         while not self._stopping.is_set():
             try:
                 self._metrics.report = await self._watch.round()
@@ -80,14 +91,17 @@ class LagWatching:
 @asynccontextmanager
 async def open_watch(
     settings: Settings, catalog: Catalog, names: Sequence[str] | None = None
-) -> AsyncIterator[LagWatch]:
-    """A watch of what the settings say, or of the groups of these names.
+) -> AsyncIterator[tuple[LagWatch, SourceWatch]]:
+    """A watch of what the settings say, or of the groups of these names; and one of the source.
 
     Raises:
         StoreUnavailableError: Kafka does not answer.
     """
-    async with open_observer(settings.kafka.client_arguments()) as observer:
-        yield LagWatch(observer, watched(settings, catalog, names))
+    async with (
+        open_observer(settings.kafka.client_arguments()) as observer,
+        open_source_watch(settings, observer) as source,
+    ):
+        yield LagWatch(observer, watched(settings, catalog, names)), source
 
 
 @asynccontextmanager
@@ -99,5 +113,5 @@ async def open_lag_watching(
     Raises:
         StoreUnavailableError: Kafka does not answer.
     """
-    async with open_watch(settings, catalog) as watch:
-        yield LagWatching(watch, metrics, progress, settings.lag.every_s)
+    async with open_watch(settings, catalog) as (watch, source):
+        yield LagWatching(watch, source, metrics, progress, settings.lag.every_s)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from infra.connect.configuration import heartbeat_topic
-from infra.kafka.topics import Topic, TopicChange, changes, log_topic, open_topics
+from infra.connect.configuration import HEARTBEAT_TABLE, heartbeat_topic
+from infra.kafka.topics import Topic, TopicChange, changes, log_topic, newest_topic, open_topics
 from infra.settings import Settings
 from schemas.catalog import Catalog
 
 
 def wanted_topics(settings: Settings, catalog: Catalog) -> list[Topic]:
-    """The tables' topics, those for invalidations, refreshes and dead letters, and that of Debezium's heartbeats."""
+    """The tables' topics, those for invalidations, refreshes and dead letters, and both of heartbeats."""
     sizes = settings.topics
 
     def log(name: str, *, partitions: int = sizes.partitions, hours: int = sizes.retention_hours) -> Topic:
@@ -31,6 +31,12 @@ def wanted_topics(settings: Settings, catalog: Catalog) -> list[Topic]:
         log(settings.dead_letter_topic, hours=sizes.dead_letter_retention_hours),
         # Nobody needs an old heartbeat.
         log(heartbeat_topic(settings.topic_prefix), partitions=1, hours=1),
+        # Nor any but the newest of these, whose age is told for however long the connector is away.
+        newest_topic(
+            settings.table_topic(HEARTBEAT_TABLE),
+            replication_factor=sizes.replication_factor,
+            in_sync=sizes.min_insync_replicas,
+        ),
     ]
 
 

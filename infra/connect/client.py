@@ -33,10 +33,6 @@ class ConnectRefusedError(FreshlineError):
     """Kafka Connect understood a request and refused it: the message holds its own words."""
 
 
-class _BusyError(Exception):
-    """The workers are sharing out connectors; ask again."""
-
-
 class TaskStatus(msgspec.Struct, frozen=True):
     """One task of a connector; ``trace`` is empty while it is well."""
 
@@ -79,7 +75,11 @@ class ConnectorStatus(msgspec.Struct, frozen=True):
 
 
 class ConnectClient:
-    """Talks to one Connect cluster. Made by ``open_connect``."""
+    """Talks to one Connect cluster. Made by ``open_connect``.
+
+    Whatever is asked of it, it raises `StoreUnavailableError` where the cluster did not answer, or stayed busy, for a
+    minute, and `ConnectRefusedError` where the answer was no.
+    """
 
     def __init__(self, http: httpx.AsyncClient) -> None:
         self._http = http
@@ -144,7 +144,7 @@ class ConnectClient:
         give_up_at = asyncio.get_running_loop().time() + BUSY_TIMEOUT_S
         while True:
             # No warning each time, as a retry would have: a rebalance is the normal course of a new connector.
-            failure: Exception = _BusyError()
+            failure: Exception | None = None
             try:
                 response = await self._http.request(method, path, json=body)
             except httpx.TransportError as error:
@@ -153,32 +153,32 @@ class ConnectClient:
                 if not _busy(response):
                     break
             if asyncio.get_running_loop().time() > give_up_at:
-                raise failure
+                said = "it is busy sharing out connectors" if failure is None else repr(failure)
+                raise StoreUnavailableError(
+                    f"Kafka Connect at {self._http.base_url} can't be used: {said}. See that it runs and that the "
+                    "address is right."
+                ) from failure
             await asyncio.sleep(_ASK_AGAIN_S)
-        if missing and response.status_code == HTTPStatus.NOT_FOUND:
+        if missing and response.status_code == HTTPStatus.NOT_FOUND and _is_of_connect(response):
             return None
         if response.is_error:
             raise ConnectRefusedError(
                 f"Kafka Connect refused {method} {path} ({response.status_code}): {_words(response)}"
             )
-        return response.json() if response.content else None
+        try:
+            return response.json() if response.content else None
+        except ValueError as error:
+            raise ConnectRefusedError(
+                f"What answers {method} {path} at {self._http.base_url} is not Kafka Connect. See that the address is "
+                "right."
+            ) from error
 
 
 @asynccontextmanager
 async def open_connect(url: str) -> AsyncIterator[ConnectClient]:
-    """A client of the Connect cluster at this address.
-
-    Raises:
-        StoreUnavailableError: it did not answer, or stayed busy, for a minute.
-    """
+    """A client of the Connect cluster at this address."""
     async with httpx.AsyncClient(base_url=url, timeout=REQUEST_TIMEOUT_S) as http:
-        try:
-            yield ConnectClient(http)
-        except (_BusyError, httpx.TransportError) as error:
-            said = "it is busy sharing out connectors" if isinstance(error, _BusyError) else repr(error)
-            raise StoreUnavailableError(
-                f"Kafka Connect at {url} can't be used: {said}. See that it runs and that the address is right."
-            ) from error
+        yield ConnectClient(http)
 
 
 def _path(name: str) -> str:
@@ -191,6 +191,11 @@ def _busy(response: httpx.Response) -> bool:
         return True
     said = _words(response) if response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR else ""
     return "rebalance" in said or "timed out" in said
+
+
+def _is_of_connect(response: httpx.Response) -> bool:
+    """Whether a worker said that there is no such thing, and not a proxy before it, to which the worker is missing."""
+    return "application/json" in response.headers.get("content-type", "")
 
 
 def _words(response: httpx.Response) -> str:

@@ -17,6 +17,8 @@ from schemas.debezium import VALUE_FORMS
 from schemas.errors import CatalogError
 
 CONNECTOR_CLASS = "io.debezium.connector.postgresql.PostgresConnector"
+# Its changes travel like those of any table, so the newest one to arrive says how old everything else may be.
+HEARTBEAT_TABLE = "freshline.heartbeat"
 HEARTBEAT_QUERY = (
     "INSERT INTO freshline.heartbeat (id, beat_at) VALUES (1, now()) ON CONFLICT (id) DO UPDATE SET beat_at = now()"
 )
@@ -95,14 +97,19 @@ def connector_configuration(
         "publication.autocreate.mode": "disabled",
         "slot.name": slot,
         "slot.drop.on.stop": "false",
-        "table.include.list": _regular(table.qualified_name for table in catalog.tables),
+        "table.include.list": _regular([*(table.qualified_name for table in catalog.tables), HEARTBEAT_TABLE]),
         "column.include.list": _regular(
-            f"{table.qualified_name}.{column.name}" for table in catalog.tables for column in table.columns
+            [
+                *(f"{table.qualified_name}.{column.name}" for table in catalog.tables for column in table.columns),
+                *(f"{HEARTBEAT_TABLE}.{column}" for column in ("id", "beat_at")),
+            ]
         ),
         # Documents are indexed from the snapshot; entries are not made from it.
         "snapshot.mode": "initial",
         # A TRUNCATE is a change too, and would be left out by default.
         "skipped.operations": "none",
+        # What somebody says by pg_logical_emit_message would go to a topic that nobody made, and wait there for ever.
+        "message.prefix.exclude.list": ".*",
         # For compacted topics. Ours keep every record for a while, and a record without a value is a dead letter.
         "tombstones.on.delete": "false",
         # A record that can't be converted stops the connector: leaving it out would leave a stale copy.
@@ -123,7 +130,7 @@ def connector_configuration(
 
 
 def heartbeat_topic(topic_prefix: str) -> str:
-    """The topic that Debezium's heartbeats go to."""
+    """The topic of Debezium's own heartbeats, which it sends by its clock: also while Postgres tells it nothing."""
     return f"__debezium-heartbeat.{topic_prefix}"
 
 

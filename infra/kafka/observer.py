@@ -153,6 +153,22 @@ class Observer:
         found = await _each(by_leader, lambda leader: self._unread(leader, by_leader[leader], ends))
         return {partition: unread for each in found.values() for partition, unread in each.items()}
 
+    async def newest(self, topic: str) -> bytes | None:
+        """The value of the last record that can be read of a topic's first partition; None where there is none.
+
+        Raises:
+            StoreUnavailableError: its leader does not say.
+        """
+        found = (await self.topics([topic])).get(topic)
+        if found is None:
+            return None
+        partition, leader = Partition(topic, 0), found.leaders.get(0, -1)
+        with kafka_errors():
+            bounds = (await self._bounds(leader, [partition])).get(partition)
+            if bounds is None:
+                raise LeaderNotAvailableError
+            return await self._newest(leader, partition, bounds)
+
     # One coordinator, or one leader.
 
     async def _asked(self, group: str, request: Any, error_of: Callable[[Any], int]) -> Any:
@@ -229,10 +245,26 @@ class Observer:
         found: dict[Partition, Unread] = {}
         wanted = iter(positions.items())
         while some := dict(islice(wanted, _PARTITIONS_OF_A_FETCH)):
-            found |= await self._fetched(leader, some)
+            fetched = await self._fetched(leader, some)
+            found |= {partition: _first(partition, some[partition], *each) for partition, each in fetched.items()}
         return found
 
-    async def _fetched(self, leader: int, positions: Mapping[Partition, int]) -> dict[Partition, Unread]:
+    async def _newest(self, leader: int, partition: Partition, bounds: Bounds) -> bytes | None:
+        """Look one record back, then two, then four …: behind the last one there may be markers of transactions."""
+        for step in range(_STEPS):
+            offset = max(bounds.start, bounds.end - 2**step)
+            fetched = (await self._fetched(leader, {partition: offset})).get(partition)
+            if fetched is None:
+                raise LeaderNotAvailableError
+            values: list[bytes | None] = [each.value for each in _records(partition, offset, *fetched)]
+            if values:
+                return values[-1]
+            if offset == bounds.start:
+                break
+        return None
+
+    async def _fetched(self, leader: int, positions: Mapping[Partition, int]) -> dict[Partition, tuple[Any, Any]]:
+        """What a leader gives at once: aborted transactions and bytes, by partition, where it gives no error."""
         asked = [
             (topic, [(number, positions[Partition(topic, number)], _FETCH_BYTES) for number in numbers])
             for topic, numbers in _by_topic(positions).items()
@@ -241,13 +273,12 @@ class Observer:
         response = await self._client.send(leader, request)
         # From this version on a replica is named between the two.
         aborted = -3 if response.API_VERSION >= _NAMES_A_REPLICA else -2
-        found: dict[Partition, Unread] = {}
-        for topic, partitions in response.topics:
-            for number, error, *rest in partitions:
-                partition = Partition(topic, number)
-                if not error:
-                    found[partition] = _first(partition, positions[partition], rest[aborted], rest[-1])
-        return found
+        return {
+            Partition(topic, number): (rest[aborted], rest[-1])
+            for topic, partitions in response.topics
+            for number, error, *rest in partitions
+            if not error
+        }
 
 
 @asynccontextmanager
@@ -269,10 +300,15 @@ async def open_observer(arguments: Mapping[str, Any]) -> AsyncIterator[Observer]
         await client.close()
 
 
-def _first(partition: Partition, offset: int, aborted: Any, records: Any) -> Unread:
-    found = PartitionRecords(
+def _records(partition: Partition, offset: int, aborted: Any, records: Any) -> PartitionRecords:
+    """What can be read of these bytes, from this offset on."""
+    return PartitionRecords(
         partition, MemoryRecords(records or b""), aborted, offset, None, None, False, READ_COMMITTED
     )
+
+
+def _first(partition: Partition, offset: int, aborted: Any, records: Any) -> Unread:
+    found = _records(partition, offset, aborted, records)
     try:
         record = next(found, None)
     except UnicodeDecodeError:

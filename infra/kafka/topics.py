@@ -79,6 +79,16 @@ def log_topic(
     )
 
 
+def newest_topic(name: str, *, replication_factor: int, in_sync: int) -> Topic:
+    """A topic that keeps the newest record of each key for ever, and others for about an hour."""
+    return Topic(
+        name,
+        1,
+        replication_factor,
+        {"cleanup.policy": "compact", "segment.ms": str(_HOUR_MS), "min.insync.replicas": str(in_sync)},
+    )
+
+
 def changes(wanted: Iterable[Topic], found: Mapping[str, FoundTopic], *, add_partitions: bool) -> list[TopicChange]:
     """What is to be done, topic by topic; nothing where all are as they should be.
 

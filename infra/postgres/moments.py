@@ -9,6 +9,7 @@ from typing import Any, cast
 import asyncpg
 import msgspec
 
+from infra.postgres.observed import Slot
 from infra.postgres.pool import Connection, NotPrimaryError, Pool, unavailable
 from infra.postgres.statements import statement
 from schemas.errors import FreshlineError
@@ -106,6 +107,19 @@ class Primary:
             msg = "The database is not prepared: it has no table freshline.slot. Run `freshline db prepare` first."
             raise NotPreparedError(msg) from error
         return f"{system}/{timeline}/{generation or NOT_FOLLOWED}"
+
+    async def slot(self) -> Slot | None:
+        """The slot that Debezium reads, as it is now; None where there is none.
+
+        Raises:
+            StoreUnavailableError: the server does not answer or refuses us.
+        """
+        try:
+            row = await self._pool.fetchrow(statement("observe", "slot"), self._slot)
+        except (*_AWAY, asyncpg.PostgresError) as error:
+            # A pool that was opened without a connection finds out here whether we may log in.
+            raise unavailable(self._arguments, error) from error
+        return None if row is None else msgspec.convert(dict(row), Slot)
 
     async def is_future_or_aborted(self, xid: int) -> bool:
         """Whether no committed change can carry this transaction id: it was not given out yet, or was rolled back.

@@ -261,8 +261,10 @@ async def test_the_command_says_it_in_a_table_and_in_json_and_by_its_end(
     assert f"{history.topic}/1" in printed
     assert "stopped: nobody is in the group" in printed
     assert await ended(history.group, "--json") == 1
-    (group,) = json.loads(capsys.readouterr().out)
+    found = json.loads(capsys.readouterr().out)
+    (group,) = found["groups"]
     assert (group["status"], group["messages"]) == ("stopped", 2)
+    assert found["source"] is None
     await history.commit(1, 3)
     assert await ended(history.group) == 0
     assert "ok" in capsys.readouterr().out

@@ -41,6 +41,13 @@ def test_only_columns_of_the_catalog_are_included() -> None:
     assert not included(lists, "public.users.emailx")
 
 
+def test_heartbeats_are_followed_like_any_table() -> None:
+    found = configuration()
+    assert included(found["table.include.list"], "freshline.heartbeat")
+    assert not included(found["table.include.list"], "freshline.slot")
+    assert included(found["column.include.list"], "freshline.heartbeat.beat_at")
+
+
 def test_a_name_with_special_characters_includes_itself_alone() -> None:
     table = Table(name="odd.na+me$", key=("id",), columns=(Column("id", "int8"),))
     lists = configuration(Catalog((table,)))["table.include.list"]
@@ -52,6 +59,7 @@ def test_truncates_are_sent_nothing_is_left_out_and_no_record_lacks_a_value() ->
     found = configuration()
     assert found["skipped.operations"] == "none"
     assert found["tombstones.on.delete"] == "false"
+    assert found["message.prefix.exclude.list"] == ".*"
     assert found["errors.tolerance"] == "none"
     assert found["publication.autocreate.mode"] == "disabled"
 

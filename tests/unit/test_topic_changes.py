@@ -56,4 +56,12 @@ def test_every_table_has_its_topic_and_so_have_invalidations_dead_letters_and_he
         "freshline.semantic.refresh",
         "freshline.dead-letters",
         "__debezium-heartbeat.va",
+        "va.freshline.heartbeat",
     ]
+
+
+def test_the_newest_heartbeat_is_kept_however_long_no_other_comes() -> None:
+    (beats,) = (topic for topic in wanted_topics(Settings(), VOICEASSIST) if topic.name == "va.freshline.heartbeat")
+    assert beats.partitions == 1
+    assert beats.configs["cleanup.policy"] == "compact"
+    assert "retention.ms" not in beats.configs
