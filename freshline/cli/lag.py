@@ -11,8 +11,8 @@ import typer
 from rich.live import Live
 
 from freshline.catalogs import load_catalog
+from freshline.cli.console import wide_console
 from freshline.cli.lag_view import lag_table, width_of
-from freshline.cli.stack_view import wide_console
 from freshline.lag.report import GroupLag
 from freshline.lag.watching import open_watch
 from infra.configuration import load_settings
