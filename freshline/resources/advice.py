@@ -4,8 +4,8 @@
 
 The steps and the four cases (under-provisioned, over-provisioned, CPU-bound, memory-bound) are the guide's, which
 leaves open when they hold. Here CPU and memory are each looked at alone: together they make the guide's cases, and what
-there is too much of is taken back also where the other fits. Between tight and loose there is room for more than a step,
-so what was advised once is not advised away again.
+there is too much of is taken back also where the other fits. Between tight and loose there is room for more than a
+step, so what was advised once is not advised away again.
 """
 
 from __future__ import annotations

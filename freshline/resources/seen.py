@@ -89,8 +89,8 @@ def seen(url: str, *, namespace: str, days: int) -> list[Seen]:
         missing = [name for name, each in found.items() if not each]
         raise NothingSeenError(
             f"Prometheus at {url} does not know of any role in the namespace {namespace} everything that is needed"
-            f" (missing: {', '.join(missing) or 'something of each'}). Use is scraped from kubelets (cAdvisor), requests"
-            " and limits come from kube-state-metrics. Without them, name one role and what you saw:"
+            f" (missing: {', '.join(missing) or 'something of each'}). Use is scraped from kubelets (cAdvisor), and"
+            " requests and limits from kube-state-metrics. Without them, name one role and what you saw:"
             " --cpu-p95 400m --memory-max 600Mi."
         )
     return [_of(role, {name: each[role] for name, each in found.items()}) for role in known]
