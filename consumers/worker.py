@@ -40,8 +40,6 @@ Companion: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 
 RECORDS_PER_FETCH: Final = 500
 _FETCH_TIMEOUT_MS: Final = 250
-# Of what may be fetched at once: with so much there was hardly less to do than could be taken.
-_FULL: Final = 0.8
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 5.0
 
@@ -100,7 +98,6 @@ class Worker:
             metrics=metrics,
             progress=progress,
             floor_ttl_ms=floor_ttl_ms,
-            full_from=round(_FULL * records_per_fetch),
         )
         self._upkeep = Upkeep(log, positions, self._applier, progress)
         self._stopping = asyncio.Event()
@@ -157,6 +154,7 @@ class Worker:
             self._positions.doubt_all()
             return
         started = time.perf_counter()
+        is_full = self._log.left_something(fetched)
         slices = await self._read(fetched)
         await self._upkeep.turn(idle=not slices)
         if not slices:
@@ -172,7 +170,7 @@ class Worker:
             # Given up before it was applied: read again from the watermark, or it would pass for a gap in the log.
             self._positions.doubt([piece.partition for piece in slices])
             return
-        await self._applier.start(slices, calls, started, first)
+        await self._applier.start(slices, calls, started, first, is_full=is_full)
 
     async def _wait_for_store(self, error: Exception) -> None:
         self._metrics.store_away.labels(self._group).inc()

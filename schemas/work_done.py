@@ -19,7 +19,7 @@ class WorkDone(msgspec.Struct, frozen=True):
         worker: tells it from all others, and from itself before a restart.
         records: done.
         busy_s: spent on them, in seconds.
-        full_records: done in full batches: there was more to do than it could take at once.
+        full_records: done in full batches but the first: there was more to do than it took at once.
         full_busy_s: spent on those.
     """
 

@@ -18,7 +18,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.scaling", description=__doc__)
     parser.add_argument("--behaviour", choices=sorted(BEHAVIOURS), default="moderate", help="of the HPA")
     parser.add_argument("--rate", type=float, default=RATE_PER_S, help="records a replica does in a second of work")
+    parser.add_argument("--docs", action="store_true", help="write docs/scaling.md with its drawings instead")
     arguments = parser.parse_args()
+    if arguments.docs:
+        # What draws comes with what `make test-k8s` installs.
+        from bench.scaling.report import write_docs  # noqa: PLC0415
+
+        Console().print(f"Written: {write_docs()}")
+        return
     found = hours(arguments.behaviour, arguments.rate)
     table = Table("load", *RULES, title=f"seconds over {TARGET_S:g} s / replica-seconds of those needed / reversals")
     for load in LOADS:

@@ -13,7 +13,6 @@ from typing import Final, Literal
 
 import msgspec
 
-SYNC_S: Final = 15
 _TOLERANCE: Final = 0.1
 
 
@@ -49,7 +48,7 @@ BEHAVIOURS: Final = {
 
 
 class Autoscaler:
-    """One HPA. It is asked every ``SYNC_S`` seconds."""
+    """One HPA. It is asked once in each sync, of 15 s by default."""
 
     def __init__(self, behaviour: Behaviour, *, least: int, most: int) -> None:
         """Nothing was asked for yet."""

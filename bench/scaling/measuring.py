@@ -9,7 +9,7 @@ from bench.results import Figure, compared
 from bench.scaling.hpa import BEHAVIOURS
 from bench.scaling.loads import LOADS, PARTITIONS, RATE_PER_S
 from bench.scaling.rules import DemandRule, LagRule, Rule, SecondsRule
-from bench.scaling.simulation import TARGET_S, Hour, simulate
+from bench.scaling.simulation import TARGET_S, Outcome, simulate
 from infra.settings import DemandSettings
 
 # Saturated, nobody can meet the target, and in an outage nobody does: these are shown, and left out of the means.
@@ -24,7 +24,7 @@ RULES: Final[Mapping[str, Callable[[], Rule]]] = {
 }
 
 
-def hours(behaviour: str, rate_per_s: float) -> dict[str, dict[str, Hour]]:
+def hours(behaviour: str, rate_per_s: float) -> dict[str, dict[str, Outcome]]:
     """For every rule and every load an hour."""
     return {
         rule: {
@@ -34,7 +34,7 @@ def hours(behaviour: str, rate_per_s: float) -> dict[str, dict[str, Hour]]:
     }
 
 
-def means(found: Mapping[str, Hour]) -> tuple[float, float, float]:
+def means(found: Mapping[str, Outcome]) -> tuple[float, float, float]:
     """Seconds over the target, replica-seconds over the oracle's, reversals: of the loads whose target can be met."""
     counted = [hour for name, hour in found.items() if name not in BEYOND_ALL]
     return (

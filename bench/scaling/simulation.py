@@ -1,4 +1,4 @@
-"""One hour of a group under a load, second by second, scaled by a rule through an HPA.
+"""A group under a load, second by second, scaled by a rule through an HPA.
 
 arrivals ▸ replicas do what they can ▸ (every 5 s) the rule looks ▸ (every 15 s, 5 s late) the HPA decides
 """
@@ -12,24 +12,36 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from bench.scaling.hpa import SYNC_S, Autoscaler, Behaviour
-from bench.scaling.loads import HOUR_S, PARTITIONS, Floats, Load
+from bench.scaling.hpa import Autoscaler, Behaviour
+from bench.scaling.loads import Floats, Load
 from bench.scaling.rules import Rule, Seen
 from schemas.work_done import WorkDone
 
-LOOK_S: Final = 5
-# A scrape, and the adapter's cache.
-_STALE_S: Final = 5
-_POD_STARTS_S: Final = 10
-# Nobody reads while a group's members change.
-_REBALANCE_S: Final = 3
 _NOISE: Final = 0.05
 # Of what it can do, with so much a replica's batches are full.
 _FULL: Final = 0.8
 TARGET_S: Final = 60.0
 
 
-class Hour(msgspec.Struct, frozen=True):
+class Pace(msgspec.Struct, frozen=True):
+    """How long things take, in seconds.
+
+    Attributes:
+        look_s: between two looks of the rule.
+        sync_s: between two decisions of the autoscaler.
+        stale_s: a scrape, and the adapter's cache.
+        pod_starts_s: until a pod reads.
+        rebalance_s: in which nobody reads, since a group's members change.
+    """
+
+    look_s: int = 5
+    sync_s: int = 15
+    stale_s: int = 5
+    pod_starts_s: int = 10
+    rebalance_s: int = 3
+
+
+class Outcome(msgspec.Struct, frozen=True):
     """What came out.
 
     Attributes:
@@ -58,29 +70,31 @@ class Hour(msgspec.Struct, frozen=True):
 class _Group:
     """The consumers, and what waits for them."""
 
-    def __init__(self, rate_per_s: float, random: np.random.Generator) -> None:
+    def __init__(self, rate_per_s: float, partitions: int, pace: Pace, random: np.random.Generator) -> None:
         self._rate = rate_per_s
+        self._partitions = partitions
+        self._pace = pace
         self._random = random
         self.members = 1
         self._starting: deque[int] = deque()
         self._paused_until_s = 0
-        self.ends = np.zeros(PARTITIONS)
-        self.done = np.zeros(PARTITIONS)
+        self.ends = np.zeros(partitions)
+        self.done = np.zeros(partitions)
         self._history: list[Floats] = []
-        self._oldest = np.zeros(PARTITIONS, dtype=np.int64)
+        self._oldest = np.zeros(partitions, dtype=np.int64)
         self._records = self._busy_s = self._full_records = self._full_busy_s = 0.0
 
     def scale(self, now_s: int, replicas: int) -> None:
         """Let there be so many; pods that are new take their time."""
         wanted = replicas - self.members - len(self._starting)
         for _ in range(max(0, wanted)):
-            self._starting.append(now_s + _POD_STARTS_S)
+            self._starting.append(now_s + self._pace.pod_starts_s)
         while wanted < 0 and self._starting:
             self._starting.pop()
             wanted += 1
         if wanted < 0:
             self.members += wanted
-            self._paused_until_s = now_s + _REBALANCE_S
+            self._paused_until_s = now_s + self._pace.rebalance_s
 
     def step(self, now_s: int, arriving: Floats, store: float) -> None:
         """One second."""
@@ -90,14 +104,14 @@ class _Group:
             joined += 1
         if joined:
             self.members += joined
-            self._paused_until_s = now_s + _REBALANCE_S
+            self._paused_until_s = now_s + self._pace.rebalance_s
         self.ends = self.ends + self._random.poisson(arriving)
         self._history.append(self.ends)
         if now_s < self._paused_until_s or store <= 0:
             return
         able = min(1.0, store / self.members) * self._rate * max(0.1, self._random.normal(1, _NOISE))
         for member in range(self.members):
-            mine = np.arange(member, PARTITIONS, self.members)
+            mine = np.arange(member, self._partitions, self.members)
             did = _shared(self.ends[mine] - self.done[mine], able)
             self.done[mine] += did
             self._records += did.sum()
@@ -114,7 +128,7 @@ class _Group:
     def age_s(self, now_s: int) -> float:
         """Of the oldest record that waits."""
         oldest = now_s + 1
-        for number in range(PARTITIONS):
+        for number in range(self._partitions):
             at = self._oldest[number]
             while at <= now_s and self._history[at][number] <= self.done[number]:
                 at += 1
@@ -136,22 +150,43 @@ def _shared(waiting: Floats, able: float) -> Floats:
 
 
 def simulate(
-    load: Load, rule: Rule, behaviour: Behaviour, *, rate_per_s: float, most: int = PARTITIONS, seed: int = 1
-) -> Hour:
-    """An hour."""
+    load: Load,
+    rule: Rule,
+    behaviour: Behaviour,
+    *,
+    rate_per_s: float,
+    most: int | None = None,
+    target_s: float = TARGET_S,
+    pace: Pace = Pace(),  # noqa: B008 - frozen
+    seed: int = 1,
+) -> Outcome:
+    """As long as the load lasts.
+
+    Args:
+        load: what happens.
+        rule: what tells the autoscaler.
+        behaviour: of the autoscaler.
+        rate_per_s: records that a replica does in a second of work.
+        most: replicas; as many as there are partitions, if it is not given.
+        target_s: how old the oldest record that waits may be.
+        pace: how long things take.
+        seed: of what is random.
+    """
     random = np.random.default_rng(seed)
-    group, autoscaler = _Group(rate_per_s, random), Autoscaler(behaviour, least=1, most=most)
+    partitions, length_s = len(load.shares), len(load.replicas)
+    most = partitions if most is None else most
+    group, autoscaler = _Group(rate_per_s, partitions, pace, random), Autoscaler(behaviour, least=1, most=most)
     told: deque[tuple[int, float]] = deque()
     replicas = 1
-    series = np.zeros((4, HOUR_S))
+    series = np.zeros((4, length_s))
     usage = 0.0
-    for now_s in range(HOUR_S):
+    for now_s in range(length_s):
         group.step(now_s, load.replicas[now_s] * rate_per_s * load.shares, float(load.store[now_s]))
-        if now_s % LOOK_S == 0:
+        if now_s % pace.look_s == 0:
             usage = rule.usage(group.seen(now_s))
             told.append((now_s, usage))
-        if now_s % SYNC_S == 0:
-            while len(told) > 1 and told[1][0] <= now_s - _STALE_S:
+        if now_s % pace.sync_s == 0:
+            while len(told) > 1 and told[1][0] <= now_s - pace.stale_s:
                 told.popleft()
             replicas = autoscaler.decide(now_s, replicas, told[0][1], rule.target)
             group.scale(now_s, replicas)
@@ -159,8 +194,8 @@ def simulate(
         series[:, now_s] = replicas, group.age_s(now_s), lag, usage / rule.target
     changes = np.diff(series[0])
     moves = changes[changes != 0]
-    return Hour(
-        int((series[1] > TARGET_S).sum()),
+    return Outcome(
+        int((series[1] > target_s).sum()),
         int(series[0].sum()),
         sum(_needed(float(level), load.shares, most) for level in np.minimum(load.replicas, _lasting(load.store))),
         len(moves),

@@ -66,6 +66,11 @@ class Capacity:
         return self._rate.per_s or self._least_rate.per_s
 
     @property
+    def is_ever_full(self) -> bool:
+        """Whether there was ever more to do than was taken at once. If not, the rate is but a bound."""
+        return self._rate.per_s is not None
+
+    @property
     def done_per_s(self) -> float | None:
         """Records that all replicas do, a second; None where that is not known yet."""
         return self._over(_WINDOW_S, lambda step: step.records)

@@ -21,8 +21,9 @@ from infra.settings import DemandSettings
 Reason = Literal["idle", "floor", "load", "hot_partition", "held", "no_rate", "unknown", "store_away", "saturated",
                  "ceiling", "partitions"]  # fmt: skip
 """Why so many: nothing to do; no fewer than the floor; what the partitions' loads need; a hot partition among them;
-fewer would do, but not by much; nobody knows how fast a replica is; a broker does not say how things are; replicas
-hardly work though there is enough to do; more would do no more; no more than the ceiling; no more than partitions."""
+fewer would do, but not by much; nobody knows how fast a replica is, since none ever had more to do than it could take
+at once; a broker does not say how things are; replicas hardly work though there is enough to do; more would do no more;
+no more than the ceiling; no more than partitions."""
 
 Topics: TypeAlias = Sequence[Sequence[float]]
 """Of each topic the loads of its partitions, in records a second."""

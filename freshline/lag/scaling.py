@@ -78,6 +78,9 @@ class Scaling:
             return self._held("no_rate", partitions, least=1)
         wanted = self._let_go(now_s, demand(loads, rate, self._targets, self._former), loads, rate)
         former = self._former if self._former is not None else wanted.replicas
+        if wanted.replicas > former and not self._capacity.is_ever_full:
+            # They take all that there is each time, so more of them would do no more.
+            return self._held("no_rate", partitions, least=1)
         if wanted.replicas > former and self._is_kept_from_work(group, rate):
             return self._held("store_away", partitions)
         return self._useful(now_s, group, wanted, partitions)

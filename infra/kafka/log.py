@@ -7,7 +7,7 @@ seeks to where the copies stand, so what was fetched before that is never used.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
 
@@ -207,6 +207,15 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         except UnicodeDecodeError as error:
             self._is_careful = True
             raise UnreadableBatchError("A record has a header whose name is not UTF-8.") from error
+
+    def left_something(self, fetched: Mapping[Partition, Sequence[Record]]) -> bool:
+        """Whether, when these were fetched, there was more behind them that can be read."""
+        for partition, records in fetched.items():
+            with suppress(IllegalStateError, AssertionError):  # taken away meanwhile
+                end = self._open.last_stable_offset(partition)
+                if end is not None and records and records[-1].offset + 1 < end:
+                    return True
+        return False
 
     async def _fetch_one_by_one(self, *, max_records: int) -> dict[Partition, list[Record]]:
         """As ``fetch``, up to a record that can't be read; that one is marked, and the next fetch begins behind it."""

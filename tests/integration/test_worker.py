@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from consumers.worker import RECORDS_PER_FETCH
 from schemas.debezium import UNAVAILABLE
 from tests.conftest import MakeSettings
 from tests.integration.worker_ground import (
@@ -185,6 +186,22 @@ async def test_what_a_transaction_of_kafka_took_back_is_never_applied_and_its_ma
             return running.progress._progressed_at > applied_at
 
         await eventually(is_at_the_end, "the worker knows that nothing is left")
+
+
+async def test_a_batch_is_full_where_it_left_something_behind(ground: Ground) -> None:
+    """What a replica can do is seen only there (`schemas/work_done.py`)."""
+    await ground.change_users([user(number) for number in range(5 * RECORDS_PER_FETCH)], await ground.commit())
+    async with ground.worker() as running:
+        await ground.all_applied()
+        behind = running.worker._applier.done
+        assert 3 * RECORDS_PER_FETCH <= behind.full_records < behind.records
+        for number in range(20):
+            await ground.change_user(user(number, name="Ada"))
+            await ground.user_is(number, name="Ada")
+        await ground.all_applied()
+        after = running.worker._applier.done
+        assert after.records == behind.records + 20
+        assert after.full_records == behind.full_records
 
 
 # What is visible.

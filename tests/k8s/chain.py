@@ -32,9 +32,17 @@ class Chain:
 
     def value(self, query: str) -> float | None:
         """What Prometheus says now; None where it says nothing."""
-        found = httpx.get(f"{self.prometheus_url}/api/v1/query", params={"query": query}, trust_env=False).json()
-        results = found["data"]["result"]
+        results = self._results(query)
         return float(results[0]["value"][1]) if results else None
+
+    def labels(self, query: str, name: str) -> list[str]:
+        """What the label of this name says in what Prometheus finds now."""
+        return sorted(result["metric"][name] for result in self._results(query))
+
+    def _results(self, query: str) -> list[dict[str, Any]]:
+        found = httpx.get(f"{self.prometheus_url}/api/v1/query", params={"query": query}, trust_env=False)
+        results: list[dict[str, Any]] = found.json()["data"]["result"]
+        return results
 
 
 @contextmanager

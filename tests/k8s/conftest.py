@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import CACHE
+from tests.conftest import CACHE, MakeSettings
 from tests.k8s.control_plane import ControlPlane
 from tests.k8s.programs import Programs
+from tests.k8s.world import Makes
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,9 @@ def control_plane(programs: Programs, tmp_path_factory: pytest.TempPathFactory) 
     folder = tmp_path_factory.mktemp("control-plane")
     with ControlPlane(programs.path("controlplane"), folder) as running:
         yield running
+
+
+@pytest.fixture
+def makes(programs: Programs, control_plane: ControlPlane, make_settings: MakeSettings, tmp_path: Path) -> Makes:
+    """Makes a world of everything that scaling needs."""
+    return Makes(programs, control_plane, make_settings, tmp_path)

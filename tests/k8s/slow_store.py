@@ -1,5 +1,7 @@
 """A store that is far away: a proxy that hands everything over so much later, in each direction, in order.
 
+It may also take no more than so many bytes of all together: then it is saturated.
+
 On two cores replicas of a worker that is never kept waiting would only take time from each other. Behind this each can
 do just so much, as behind a store in another place, and more of them do more.
 """
@@ -7,7 +9,8 @@ do just so much, as behind a store in another place, and more of them do more.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
@@ -22,8 +25,10 @@ class SlowStore:
     def __init__(self, host: str, port: int, latency_s: float) -> None:
         """``latency_s`` is of each direction."""
         self.port = free_port()
+        self.latency_s = latency_s
+        self.bytes_per_s = math.inf
         self._target = host, port
-        self._latency_s = latency_s
+        self._free_at_s = 0.0
         self._writers: set[asyncio.StreamWriter] = set()
         self._is_away = False
 
@@ -46,12 +51,19 @@ class SlowStore:
         self._writers |= {writer, onward}
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._carry(reader, onward))
-                both.create_task(self._carry(onward_reader, writer))
+                both.create_task(self._carry(reader, onward, self._taken_s))
+                both.create_task(self._carry(onward_reader, writer, lambda _: 0.0))
         finally:
             self._writers -= {writer, onward}
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _taken_s(self, size: int) -> float:
+        """When the store has taken so many bytes, after those that were there before."""
+        self._free_at_s = max(self._free_at_s, asyncio.get_running_loop().time()) + size / self.bytes_per_s
+        return self._free_at_s
+
+    async def _carry(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, not_before_s: Callable[[int], float]
+    ) -> None:
         loop = asyncio.get_running_loop()
         waiting = asyncio.Queue[tuple[float, bytes]]()
 
@@ -67,8 +79,8 @@ class SlowStore:
         handing_over = asyncio.create_task(hand_over())
         try:
             while data := await reader.read(_CHUNK_BYTES):
-                waiting.put_nowait((loop.time() + self._latency_s, data))
-            waiting.put_nowait((loop.time() + self._latency_s, b""))
+                waiting.put_nowait((max(loop.time(), not_before_s(len(data))) + self.latency_s, data))
+            waiting.put_nowait((loop.time() + self.latency_s, b""))
             await handing_over
         except (ConnectionError, asyncio.IncompleteReadError):
             handing_over.cancel()
@@ -87,3 +99,4 @@ async def open_slow_store(host: str, port: int, latency_s: float) -> AsyncIterat
     finally:
         server.close()
         slow.go_away()
+        await server.wait_closed()

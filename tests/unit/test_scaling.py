@@ -128,6 +128,18 @@ def test_without_a_rate_the_replicas_stay() -> None:
     assert world.run(30, 100, follow=False) == Demand(3, "no_rate")
 
 
+def test_who_takes_all_there_is_each_time_needs_no_help() -> None:
+    """Behind a distant store a batch takes long however small it is, and a replica is busy with little to do."""
+    scaling = Scaling(DemandSettings(ceiling=24))
+    partitions = [PartitionLag("t", number, "ok", 10, 0.5, 5.0, 5.0) for number in range(8)]
+    answers = [
+        scaling.see(at_s, GroupLag("g", partitions, members=1), [WorkDone("w", 40 * at_s, float(at_s))]).demand
+        for at_s in range(1, 60)
+    ]
+    assert {answer.replicas for answer in answers if answer is not None} == {1}
+    assert answers[-1] == Demand(1, "no_rate")
+
+
 def test_who_begins_to_watch_begins_with_what_runs() -> None:
     world = World(members=4)
     world.run(300, 330, follow=False)

@@ -120,6 +120,10 @@ class FakeLog:
         self.told.append(f"fetch {found[0].offset}-{found[-1].offset}")
         return {PARTITION: found}
 
+    def left_something(self, fetched: Mapping[Partition, Sequence[Any]]) -> bool:  # noqa: ARG002 - there is but one
+        """Whether it is not yet at the end."""
+        return self.position < len(self.records)
+
     def seek(self, partition: Partition, offset: int) -> bool:  # noqa: ARG002 - there is but one
         """Go there."""
         self.position = offset
