@@ -8,7 +8,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 INSTALLED_SEMANTIC := .venv/installed-semantic
 INSTALLED_K8S := .venv/installed-k8s
-# Everything is resolved together, since what is installed first must fit what comes later.
+# Everything is resolved together, since what is installed first must fit what comes later; images get a part of the same.
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 	--no-emit-index-url
 
@@ -73,10 +73,14 @@ clean: down ## Stop the local stack and remove what was made: .venv, .local, cac
 	@rm -rf .venv .local dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-lock: setup ## Resolve both lock files and the jars of the local stack anew
+lock: setup ## Resolve all lock files and the jars of the local stack anew
 	@$(COMPILE) pyproject.toml --upgrade --extra local --extra dev --extra streams --extra semantic --extra model \
 		--output-file requirements-semantic.txt
 	@$(COMPILE) pyproject.toml --upgrade --extra local --extra dev --extra streams --constraint requirements-semantic.txt \
 		--output-file requirements.txt
 	@$(COMPILE) --upgrade --group k8s --constraint requirements-semantic.txt --output-file requirements-k8s.txt
+	@$(COMPILE) --group build --constraint requirements.txt --output-file requirements-build.txt
+	@$(COMPILE) pyproject.toml --extra streams --constraint requirements.txt --output-file requirements-run.txt
+	@$(COMPILE) pyproject.toml --extra streams --extra semantic --extra model --constraint requirements-semantic.txt \
+		--output-file requirements-run-semantic.txt
 	@$(BIN)/python -m infra.local.lock_artifacts

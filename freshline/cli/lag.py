@@ -12,9 +12,9 @@ from rich.console import Group, RenderableType
 from rich.live import Live
 
 from freshline.catalogs import load_catalog
+from freshline.cli.console import wide_console
 from freshline.cli.lag_view import lag_table, width_of
 from freshline.cli.source_view import source_line
-from freshline.cli.stack_view import wide_console
 from freshline.lag.report import GroupLag
 from freshline.lag.source import SourceReport, late_after_s
 from freshline.lag.watching import open_watch

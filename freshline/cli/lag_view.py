@@ -10,7 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from freshline.cli.stack_view import WIDTH_OF_A_FILE
+from freshline.cli.console import WIDTH_OF_A_FILE
 from freshline.lag.report import GroupLag, PartitionLag
 from freshline.lag.status import Status
 

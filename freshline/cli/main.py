@@ -48,6 +48,7 @@ COMMANDS = (
     Command("connector", "Register Debezium's connector, look at it, or remove it.", SOURCE),
     Command("run", "Run the workers of one or several roles.", COPIES),
     Command("lag", "Show how far consumer groups are behind, and how many workers they need.", COPIES),
+    Command("resources", "Say what roles should be given of CPU and memory.", COPIES),
     Command("verify", "Compare every copy with the database.", COPIES),
     Command("explain", "Say what a key holds, why, and since which event.", COPIES),
     Command("semantic", "Search the index of documents, look at it, compare it, or make it anew.", COPIES),

@@ -8,23 +8,16 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
+from freshline.cli.console import WIDTH_OF_A_FILE, wide_console
 from infra.local.progress import Progress as ShowProgress
 from infra.local.service import ServiceStatus
 
 STYLES = {"running": "green", "not answering": "yellow", "stopped": "dim"}
 
-WIDTH_OF_A_FILE = 200
-
 
 def print_services(services: Sequence[ServiceStatus]) -> None:
     """Print one row a service; into a file or a pipe without folding."""
     wide_console(WIDTH_OF_A_FILE).print(_services_table(services))
-
-
-def wide_console(width: int) -> Console:
-    """The terminal as it is; a file or a pipe with so many columns, so that nothing is folded."""
-    console = Console()
-    return console if console.is_terminal else Console(width=width)
 
 
 def _services_table(services: Sequence[ServiceStatus]) -> Table:

@@ -53,8 +53,52 @@ def test_every_worker_is_scaled_by_the_demand_of_its_group() -> None:
         assert "replicas" not in deployments[role]["spec"]
 
 
+def test_keda_asks_for_the_same_demand_and_takes_what_is_missing_for_an_error() -> None:
+    scaled = of_kind("ScaledObject")
+    assert set(scaled) == set(SCALED)
+    for role, each in scaled.items():
+        assert each["spec"]["scaleTargetRef"] == {"name": role}
+        (trigger,) = each["spec"]["triggers"]
+        group = Settings().group(role)
+        asked = trigger["metadata"]
+        assert asked["query"] == f'max by (group) (freshline_demand_replicas{{group="{group}"}})'
+        assert (trigger["metricType"], asked["threshold"], asked["activationThreshold"]) == ("AverageValue", "1", "0")
+        # Or the watcher's absence would be taken for nothing to do.
+        assert asked["ignoreNullValues"] == "false"
+
+
+def test_keda_is_as_fast_as_the_moderate_components() -> None:
+    keda = yaml.safe_load((K8S / "components" / "keda" / "scaled-object.yaml").read_text())
+    behavior = keda["spec"]["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
+    for name, way in (("scale-up-moderate", "scaleUp"), ("scale-down-moderate", "scaleDown")):
+        component = yaml.safe_load((K8S / "components" / name / "kustomization.yaml").read_text())
+        patch = yaml.safe_load(component["patches"][0]["patch"])
+        assert behavior[way] == patch["spec"]["behavior"][way]
+
+
+def test_the_vertical_autoscaler_only_recommends_and_for_everything_that_runs() -> None:
+    assert set(of_kind("VerticalPodAutoscaler")) == set(ROLES)
+    common = yaml.safe_load((K8S / "components" / "vpa-recommend" / "vertical-pod-autoscaler.yaml").read_text())
+    assert common["spec"]["updatePolicy"] == {"updateMode": "Off"}
+
+
+@pytest.mark.parametrize(
+    ("choice", "percent"), [("usual", 70), ("bursty", 60), ("cost-sensitive", 80), ("critical", 50)]
+)
+def test_thresholds_of_cpu_are_the_guides(choice: str, percent: int) -> None:
+    component = yaml.safe_load((K8S / "components" / f"cpu-{choice}" / "kustomization.yaml").read_text())
+    (patch,) = component["patches"]
+    (added,) = yaml.safe_load(patch["patch"])
+    assert patch["target"]["name"] in of_kind("HorizontalPodAutoscaler")
+    assert added["value"]["resource"] == {
+        "name": "cpu",
+        "target": {"type": "Utilization", "averageUtilization": percent},
+    }
+
+
 def test_faust_never_has_more_replicas_than_partitions() -> None:
     assert of_kind("HorizontalPodAutoscaler")[COALESCING]["spec"]["maxReplicas"] <= TopicSettings().partitions
+    assert of_kind("ScaledObject")[COALESCING]["spec"]["maxReplicaCount"] <= TopicSettings().partitions
 
 
 def test_the_metrics_of_autoscalers_and_of_the_adapter_are_exported() -> None:

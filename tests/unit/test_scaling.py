@@ -167,6 +167,37 @@ def test_an_idle_group_goes_to_its_floor() -> None:
     assert found.replicas >= 1
 
 
+def test_a_group_goes_to_nothing_when_nothing_comes_and_returns_with_the_first_record() -> None:
+    scaling = Scaling(DemandSettings(floor=0))
+
+    def needed(now_s: float, *, lag: int, arrival_per_s: float, members: int, done: int, busy_s: float) -> int:
+        waiting = [lag // 8 + (number < lag % 8) for number in range(8)]
+        partitions = [PartitionLag("t", n, "ok", each, 0.0, arrival_per_s / 8, 0.0) for n, each in enumerate(waiting)]
+        found = scaling.see(
+            now_s, GroupLag("g", partitions, members=members), [WorkDone("w", done, busy_s, done, busy_s)]
+        )
+        assert found.demand is not None
+        return found.demand.replicas
+
+    assert needed(0, lag=0, arrival_per_s=10, members=1, done=1_000, busy_s=10) == 1
+    assert needed(5, lag=0, arrival_per_s=10, members=1, done=1_500, busy_s=15) == 1
+    # Nothing arrives any more, and whoever is left has nothing to do.
+    assert needed(70, lag=0, arrival_per_s=0, members=1, done=1_500, busy_s=15) == 0
+    assert needed(400, lag=0, arrival_per_s=0, members=0, done=1_500, busy_s=15) == 0
+    # One record waits, and nobody is there. Old rates stay known, since they lie with the commits.
+    assert needed(405, lag=1, arrival_per_s=0, members=0, done=1_500, busy_s=15) == 1
+    # A backlog is not counted down to one for want of members.
+    assert needed(410, lag=60_000, arrival_per_s=100, members=0, done=1_500, busy_s=15) > 1
+
+
+def test_what_is_unknown_wakes_nobody_and_sends_nobody_away() -> None:
+    scaling = Scaling(DemandSettings(floor=0))
+    quiet = [PartitionLag("t", number, "ok", 0, 0.0, 0.0, 0.0) for number in range(4)]
+    unknown = [PartitionLag("t", number, "unknown") for number in range(4)]
+    assert scaling.see(0, GroupLag("g", quiet, members=0), []).demand == Demand(0, "idle")
+    assert scaling.see(5, GroupLag("g", unknown, members=0), []).demand == Demand(0, "unknown")
+
+
 @pytest.mark.parametrize("gain", [0.0, 0.2])
 def test_a_cap_is_lifted_by_one_and_doubled_where_that_is_no_better(gain: float) -> None:
     saturation = Saturation()
