@@ -14,9 +14,15 @@ from tests.k8s.programs import Programs
 
 
 @pytest.fixture(scope="session")
-def programs() -> Programs:
+def go() -> Path:
+    """The toolchain."""
+    return Path(sys.executable).parent / "go"
+
+
+@pytest.fixture(scope="session")
+def programs(go: Path) -> Programs:
     """Builds what is asked for."""
-    return Programs(Path(sys.executable).parent / "go", CACHE / "k8s")
+    return Programs(go, CACHE / "k8s")
 
 
 @pytest.fixture(scope="session")

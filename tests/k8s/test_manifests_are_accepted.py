@@ -8,14 +8,17 @@ import pytest
 import yaml
 
 from tests.k8s.control_plane import ControlPlane
+from tests.k8s.crds import SOURCES, define
 
 OVERLAYS = Path(__file__).parents[2] / "k8s" / "overlays"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _namespace(control_plane: ControlPlane) -> None:
-    """What is in a namespace can be tried only where there is one."""
+def _ground(control_plane: ControlPlane, go: Path) -> None:
+    """What can be tried only where there is something else: objects in a namespace, and of kinds that others define."""
     control_plane.kubectl("apply", "--filename", str(OVERLAYS.parent / "base" / "namespace.yaml"))
+    for source in SOURCES:
+        define(control_plane, go, source)
 
 
 # Building takes minutes, once.
