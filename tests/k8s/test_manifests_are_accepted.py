@@ -35,19 +35,42 @@ def test_every_manifest_is_accepted_and_nothing_is_warned_of(control_plane: Cont
         "--filename=-",
         given=rendered,
     )
-    names = [f"{each['kind'].lower()}" for each in yaml.safe_load_all(rendered)]
-    assert len(told.splitlines()) == len(names)
+    assert len(told.splitlines()) == len(list(yaml.safe_load_all(rendered)))
     assert all("serverside-applied (server dry run)" in line for line in told.splitlines())
 
 
 def test_what_is_wrong_is_refused(control_plane: ControlPlane) -> None:
     rendered = control_plane.kubectl("kustomize", str(OVERLAYS / "production"))
-    for right, wrong in (("averageValue", "averageValu"), ("runAsNonRoot: true", "runAsNonRoot: maybe")):
+    for right, wrong in (
+        ("averageValue", "averageValu"),
+        ("runAsNonRoot: true", "runAsNonRoot: maybe"),
+        ("podMetricsEndpoints", "podMetricsEndpoint"),
+        ("interval: 15s", "interval: sometimes"),
+    ):
+        assert right in rendered
         with pytest.raises(AssertionError, match="kubectl apply"):
             control_plane.kubectl(
                 "apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename=-",
                 given=rendered.replace(right, wrong),
             )  # fmt: skip
+
+
+def test_monitoring_is_in_the_overlays_that_ask_for_it(control_plane: ControlPlane) -> None:
+    found = {
+        overlay: list(yaml.safe_load_all(control_plane.kubectl("kustomize", str(OVERLAYS / overlay))))
+        for overlay in ("dev", "production")
+    }
+    kinds = {overlay: {each["kind"] for each in each_of} for overlay, each_of in found.items()}
+    assert kinds["production"] - kinds["dev"] == {"PodMonitor", "PrometheusRule"}
+    (monitor,) = (each for each in found["production"] if each["kind"] == "PodMonitor")
+    selected = monitor["spec"]["selector"]["matchLabels"].items()
+    ports = {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]}
+    for deployment in (each for each in found["production"] if each["kind"] == "Deployment"):
+        pod = deployment["spec"]["template"]
+        assert selected <= pod["metadata"]["labels"].items()
+        assert ports == {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+        # Or whoever also scrapes by annotations would count twice.
+        assert not any(name.startswith("prometheus.io/") for name in pod["metadata"].get("annotations") or {})
 
 
 def test_pod_security_has_nothing_against_our_pods(control_plane: ControlPlane) -> None:
