@@ -42,7 +42,11 @@ WORDS: Final[Mapping[tuple[str, str], frozenset[str]]] = {
 }
 
 _KINDS: Final = (AnswerMetrics, ReaderMetrics, SemanticMetrics, StreamMetrics, WorkerMetrics)
-_ENDINGS: Final = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
+_ENDINGS: Final[Mapping[str | None, tuple[str, ...]]] = {
+    "counter": ("_total",),
+    "gauge": ("",),
+    "histogram": ("_bucket", "_sum", "_count"),
+}
 _STRING: Final = re.compile(r'"[^"]*"')
 _SELECTOR: Final = re.compile(r"\b((?:freshline|cache|http|kube)_\w+|ALERTS)(?:\{([^}]*)\})?")
 _MATCHER: Final = re.compile(r'(\w+)\s*(=~|!~|!=|=)\s*"([^"]*)"')
