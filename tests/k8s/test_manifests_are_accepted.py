@@ -103,6 +103,8 @@ def test_advice_on_resources_is_a_patch_that_is_accepted(
     [
         ("production", "averageValue", "averageValu"),
         ("production", "runAsNonRoot: true", "runAsNonRoot: maybe"),
+        ("production", "podMetricsEndpoints", "podMetricsEndpoint"),
+        ("production", "interval: 15s", "interval: sometimes"),
         ("keda", "currentReplicasIfHigher", "asBefore"),
         ("keda", "cooldownPeriod", "coolDownPeriod"),
     ],
@@ -112,6 +114,24 @@ def test_what_is_wrong_is_refused(control_plane: ControlPlane, overlay: str, rig
     assert right in rendered
     with pytest.raises(AssertionError, match="kubectl apply"):
         accepted(control_plane, rendered.replace(right, wrong))
+
+
+def test_monitoring_is_in_the_overlays_that_ask_for_it(control_plane: ControlPlane) -> None:
+    found = {
+        overlay: list(yaml.safe_load_all(control_plane.kubectl("kustomize", str(OVERLAYS / overlay))))
+        for overlay in ("dev", "production")
+    }
+    kinds = {overlay: {each["kind"] for each in each_of} for overlay, each_of in found.items()}
+    assert kinds["production"] - kinds["dev"] == {"PodMonitor", "PrometheusRule"}
+    (monitor,) = (each for each in found["production"] if each["kind"] == "PodMonitor")
+    selected = monitor["spec"]["selector"]["matchLabels"].items()
+    ports = {each["port"] for each in monitor["spec"]["podMetricsEndpoints"]}
+    for deployment in (each for each in found["production"] if each["kind"] == "Deployment"):
+        pod = deployment["spec"]["template"]
+        assert selected <= pod["metadata"]["labels"].items()
+        assert ports == {port["name"] for port in pod["spec"]["containers"][0]["ports"]}
+        # Or whoever also scrapes by annotations would count twice.
+        assert not any(name.startswith("prometheus.io/") for name in pod["metadata"].get("annotations") or {})
 
 
 def test_pod_security_has_nothing_against_our_pods(control_plane: ControlPlane) -> None:
