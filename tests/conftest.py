@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import asyncpg
 import httpx
+import hypothesis
 import psutil
 import pytest
 import redis
@@ -29,6 +30,10 @@ from infra.local.stack import SERVICES, LocalStack
 from infra.local.state import StateFile
 from infra.local.valkey import ValkeyService
 from infra.settings import LocalSettings, PostgresSettings, Settings
+
+# An example takes as long as the machine lets it.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 ROOT = Path(__file__).resolve().parent.parent
 CACHE = ROOT / ".local" / "cache"

@@ -7,8 +7,8 @@ import json
 import pytest
 from prometheus_client import CollectorRegistry
 
+from freshline.cli.console import wide_console
 from freshline.cli.source_view import source_line
-from freshline.cli.stack_view import wide_console
 from freshline.lag.source import (
     ConnectorNow,
     SlotNow,
