@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+import sys
 import uuid
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
@@ -14,6 +17,21 @@ from aiokafka.structs import OffsetAndMetadata
 from infra.kafka.observer import Bounds, Observer, open_observer
 from infra.settings import Settings
 from tests.integration.worker_ground import eventually
+
+_MEMBER: Final = """
+import asyncio, json, sys
+from aiokafka import AIOKafkaConsumer
+
+async def read(arguments, topic, group):
+    arguments |= {"auto_offset_reset": "earliest", "isolation_level": "read_committed"}
+    async with AIOKafkaConsumer(topic, **arguments, group_id=group, enable_auto_commit=False) as consumer:
+        await consumer.getmany(timeout_ms=1000, max_records=3)
+        await consumer.commit()
+        print("committed", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(read(json.loads(sys.argv[1]), *sys.argv[2:]))
+"""
 
 
 class Counted(NamedTuple):
@@ -141,6 +159,16 @@ class History:
         consumer.assign([place])
         await consumer.commit({place: offset})
         await consumer.stop()
+
+    async def die(self) -> None:
+        """Let a member of the group read a little and say so, and be killed before it leaves."""
+        self.told.append("a member is killed")
+        command = (sys.executable, "-c", _MEMBER, json.dumps(self._arguments), self.topic, self.group)
+        member = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+        assert member.stdout is not None
+        assert await member.stdout.readline() == b"committed\n"
+        member.kill()
+        await member.wait()
 
     async def retain(self, partition: int, offset: int) -> None:
         """Take away everything before this offset, as retention does."""

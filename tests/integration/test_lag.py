@@ -24,6 +24,8 @@ from tests.integration.worker_ground import SIZES, WRITE_THROUGH, eventually, op
 HISTORIES = 100
 STEPS = 12
 AT_ONCE = 8
+# So many histories apart, one ends with a member that is killed.
+KILLED_EVERY = 5
 
 
 @pytest.fixture
@@ -76,6 +78,8 @@ async def test_random_histories_are_counted_exactly(settings: Settings, hands: H
     async def lived(number: int, history: History) -> None:
         async with running:
             await live(history, Random(number))
+            if number % KILLED_EVERY == 0:
+                await history.die()
 
     try:
         async with asyncio.TaskGroup() as living:
