@@ -35,11 +35,11 @@ RATE_PER_S = 500
 _WARM_UP_S = 30.0
 _DRAIN_TIMEOUT_S = 20.0
 
-_INSERT = """
+INSERT_USERS = """
 INSERT INTO users (email, name, password_hash)
 SELECT gen_random_uuid() || '@example.org', 'User ' || n, 'x' FROM generate_series(1, $1) AS n RETURNING id
 """
-_UPDATE = "UPDATE users SET name = $2, updated_at = now() WHERE id = $1"
+RENAME_USER = "UPDATE users SET name = $2, updated_at = now() WHERE id = $1"
 
 
 async def measure(pipeline: Pipeline, seconds: float) -> list[Figure]:
@@ -71,7 +71,7 @@ async def bare_latencies(pipeline: Pipeline, seconds: float) -> list[float]:
 async def _make_rows(pipeline: Pipeline, seconds: float) -> list[int]:
     connection = await pipeline.connect()
     try:
-        return [row["id"] for row in await connection.fetch(_INSERT, round(seconds * RATE_PER_S))]
+        return [row["id"] for row in await connection.fetch(INSERT_USERS, round(seconds * RATE_PER_S))]
     finally:
         await connection.close()
 
@@ -123,7 +123,7 @@ def _in_process(target: Any, pipe: Connection, settings: Settings, arguments: tu
 
 async def _writer(pipe: Connection, settings: Settings, ids: list[int]) -> None:
     connection = await asyncpg.connect(**settings.postgres.connect_arguments())
-    statement = await connection.prepare(_UPDATE)
+    statement = await connection.prepare(RENAME_USER)
     pipe.send("ready")
     # The watchers have just joined: give the first changes a fair start.
     await asyncio.sleep(1)

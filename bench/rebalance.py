@@ -17,6 +17,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from bench.freshness import INSERT_USERS, RENAME_USER
 from bench.pipeline import Pipeline
 from bench.results import Figure, compared, percentile
 from freshline.verification.quiet import wait_until_quiet
@@ -33,11 +34,6 @@ _ROWS: Final = 2_000
 _RATE_PER_S: Final = 400
 _LOOK_EVERY_S: Final = 0.005
 _SETTLED_WITHIN_S: Final = 60.0
-_INSERT: Final = """
-INSERT INTO users (email, name, password_hash)
-SELECT gen_random_uuid() || '@example.org', 'User ' || n, 'x' FROM generate_series(1, $1) AS n RETURNING id
-"""
-_UPDATE: Final = "UPDATE users SET name = $2, updated_at = now() WHERE id = $1"
 
 
 class _Watermarks:
@@ -142,10 +138,10 @@ def _is_of_users(partition: Partition) -> bool:
 async def _writing(pipeline: Pipeline) -> AsyncIterator[None]:
     """Changes of users, for as long as the block lasts."""
     connection = await pipeline.connect()
-    ids = [row["id"] for row in await connection.fetch(_INSERT, _ROWS)]
+    ids = [row["id"] for row in await connection.fetch(INSERT_USERS, _ROWS)]
 
     async def write() -> None:
-        statement = await connection.prepare(_UPDATE)
+        statement = await connection.prepare(RENAME_USER)
         started, number = time.perf_counter(), 0
         while True:
             await statement.fetch(ids[number % len(ids)], f"change {number}")

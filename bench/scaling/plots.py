@@ -12,8 +12,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from bench.scaling.loads import HOUR_S, LOADS
-from bench.scaling.real import Sample
 from bench.scaling.simulation import Outcome
+from bench.scaling.timelines import Sample
 
 _OURS, _OTHER, _REAL, _FAINT = "#0a6ebd", "#d1495b", "#222222", "#999999"
 _SHOWN: Final = ("step", "day", "hot partition", "outage", "saturating store")

@@ -16,6 +16,7 @@ from bench.scaling.hpa import Behaviour, Policy
 from bench.scaling.loads import Floats, Load
 from bench.scaling.rules import DemandRule
 from bench.scaling.simulation import Outcome, Pace, simulate
+from bench.scaling.timelines import Sample, figures
 from infra.settings import DemandSettings
 
 CLUSTER: Final = Path(__file__).parents[1] / "results" / "cluster"
@@ -25,17 +26,6 @@ RATE_PER_S: Final = 650.0
 # As in tests/k8s/overlay.
 BEHAVIOUR: Final = Behaviour((Policy("Percent", 100, 15),), (Policy("Percent", 50, 15),), 0, 20)
 PACE: Final = Pace(look_s=1, sync_s=1, stale_s=2, pod_starts_s=6, rebalance_s=4)
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """What was seen about once a second; None is what Prometheus did not know."""
-
-    at_s: float
-    load_per_s: float
-    lag_messages: float | None
-    lag_s: float | None
-    demand: float | None
-    replicas: int
 
 
 class Error(msgspec.Struct, frozen=True):
@@ -75,12 +65,12 @@ def simulated(samples: Sequence[Sample]) -> Outcome:
 def error(samples: Sequence[Sample], outcome: Outcome) -> Error:
     """Of this outcome."""
     replicas = _by_second(samples, [sample.replicas for sample in samples])
-    moves = np.diff(replicas)[np.diff(replicas) != 0]
+    real = figures(samples, RECOVERY_S)
     return Error(
         float(np.abs(outcome.replicas - replicas).mean()),
         float(outcome.replicas.sum() / replicas.sum()),
-        (float(outcome.lag_s.max()), max(sample.lag_s or 0.0 for sample in samples)),
-        (outcome.reversals, int((np.sign(moves[1:]) != np.sign(moves[:-1])).sum())),
+        (float(outcome.lag_s.max()), real.worst_s),
+        (outcome.reversals, real.reversals),
     )
 
 

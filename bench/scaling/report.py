@@ -13,6 +13,7 @@ from bench.scaling.measuring import RULES, hours, means
 from bench.scaling.plots import draw_hours, draw_timeline
 from bench.scaling.real import CLUSTER, RECOVERY_S, Error, error, read, simulated
 from bench.scaling.simulation import TARGET_S, Outcome
+from bench.scaling.timelines import Figures
 
 DOCS: Final = Path(__file__).parents[2] / "docs"
 _PAGE: Final = """# Replicas that follow the load, simulated and real
@@ -54,14 +55,6 @@ replica-seconds / reversals.
 |---|---|---|
 {rows}
 """
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """Of one run in a cluster (``tests/k8s/timeline.py``)."""
-
-    over_s: float
-    replica_s: float
-    reversals: int
 
 
 def write_docs() -> Path:

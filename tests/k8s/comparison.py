@@ -15,7 +15,8 @@ from typing import Final
 import msgspec
 import pytest
 
-from tests.k8s.timeline import TIMELINES, Figures, Sample, figures
+from bench.scaling.timelines import Figures, Sample, figures
+from tests.k8s.timeline import TIMELINES
 from tests.k8s.world import DEMAND, RECOVERY_S, Makes, ScaledBy
 
 FOLDER: Final = TIMELINES / "comparison"

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from tests.k8s.timeline import Sample, figures
+from bench.scaling.timelines import Sample, figures
 from tests.k8s.world import PARTITIONS, RECOVERY_S, Makes, Rise
 
 LATENCY_S: Final = 0.25

@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from tests.k8s.timeline import Sample
+from bench.scaling.timelines import Sample
 from tests.k8s.world import Makes
 
 TIMES: Final = 20

@@ -1,16 +1,16 @@
-"""What happens to a Deployment that is scaled, second by second, and the figures of it."""
+"""What happens to a Deployment that is scaled, second by second."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
+from bench.scaling.timelines import Sample
 from tests.conftest import ROOT
 from tests.k8s.chain import Chain
 from tests.k8s.control_plane import ControlPlane
@@ -20,50 +20,6 @@ from tests.k8s.pods import Pods
 TIMELINES: Final = ROOT / ".local" / "k8s"
 _SAMPLE_EVERY_S: Final = 1.0
 _LOOK_EVERY_S: Final = 0.5
-
-
-class Sample(msgspec.Struct, frozen=True):
-    """One second of a timeline. None is what Prometheus does not know."""
-
-    at_s: float
-    load_per_s: float
-    lag_messages: float | None
-    lag_s: float | None
-    demand: float | None
-    reason: str | None
-    replicas: int
-    running: int
-
-
-class Figures(msgspec.Struct, frozen=True):
-    """What a timeline comes to.
-
-    Attributes:
-        over_s: seconds in which the oldest record that waited was older than the target.
-        worst_s: its greatest age.
-        replica_s: replica-seconds that were asked for.
-        changes: of the number of replicas.
-        reversals: changes in the other direction than the one before.
-    """
-
-    over_s: float
-    worst_s: float
-    replica_s: float
-    changes: int
-    reversals: int
-
-
-def figures(samples: Sequence[Sample], target_s: float) -> Figures:
-    """Of these samples, each of which holds until the next."""
-    spans = [(one, other.at_s - one.at_s) for one, other in pairwise(samples)]
-    moves = [other.replicas - one.replicas for one, other in pairwise(samples) if one.replicas != other.replicas]
-    return Figures(
-        round(sum(span for sample, span in spans if (sample.lag_s or 0) > target_s), 1),
-        round(max(sample.lag_s or 0 for sample in samples), 1),
-        round(sum(sample.replicas * span for sample, span in spans), 1),
-        len(moves),
-        sum(one * other < 0 for one, other in pairwise(moves)),
-    )
 
 
 class Timeline:
