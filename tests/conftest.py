@@ -23,6 +23,7 @@ import hypothesis
 import psutil
 import pytest
 import redis
+import structlog
 
 from infra.local.postgres import PostgresService
 from infra.local.qdrant import QdrantService
@@ -128,6 +129,13 @@ def _no_settings_of_the_shell() -> Iterator[None]:
         patch.setenv("FRESHLINE_LOCAL__FOLDER", str(RUNS / "nothing"))
         patch.setenv("FRESHLINE_LOCAL__CACHE", str(CACHE))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _no_logs_of_an_earlier_test() -> Iterator[None]:
+    """A command run inside a test sends all logs to what is captured of it, and that is closed with the test."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

@@ -8,12 +8,11 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import structlog
 from prometheus_client import CollectorRegistry
 
 from freshline.cli.main import EXIT_ERROR, main
@@ -84,10 +83,8 @@ async def ground(
 
 
 @pytest.fixture
-def semantic(capsys: pytest.CaptureFixture[str]) -> Iterator[Commands]:
-    yield Commands(capsys)
-    # The logs of a command go to what is captured, and that ends with the test.
-    structlog.reset_defaults()
+def semantic(capsys: pytest.CaptureFixture[str]) -> Commands:
+    return Commands(capsys)
 
 
 @pytest.fixture
