@@ -82,7 +82,8 @@ class _Group:
         self.done = np.zeros(partitions)
         self._history: list[Floats] = []
         self._oldest = np.zeros(partitions, dtype=np.int64)
-        self._records = self._busy_s = self._full_records = self._full_busy_s = 0.0
+        # By member: records, busy seconds, and of these two what was in full batches.
+        self._work = np.zeros((partitions, 4))
 
     def scale(self, now_s: int, replicas: int) -> None:
         """Let there be so many; pods that are new take their time."""
@@ -114,15 +115,15 @@ class _Group:
             mine = np.arange(member, self._partitions, self.members)
             did = _shared(self.ends[mine] - self.done[mine], able)
             self.done[mine] += did
-            self._records += did.sum()
-            self._busy_s += min(1.0, did.sum() / able)
-            if did.sum() >= _FULL * able:
-                self._full_records += did.sum()
-                self._full_busy_s += min(1.0, did.sum() / able)
+            step = np.array([did.sum(), min(1.0, did.sum() / able)])
+            self._work[member] += np.concatenate([step, step * (did.sum() >= _FULL * able)])
 
     def seen(self, now_s: int) -> Seen:
         """How it looks from outside."""
-        work = [WorkDone("w", round(self._records), self._busy_s, round(self._full_records), self._full_busy_s)]
+        work = [
+            WorkDone(f"w{member}", round(records), busy_s, round(full_records), full_busy_s)
+            for member, (records, busy_s, full_records, full_busy_s) in enumerate(self._work.tolist())
+        ]
         return Seen(now_s, self.ends, self.ends - self.done, self.age_s(now_s), self.members, work)
 
     def age_s(self, now_s: int) -> float:

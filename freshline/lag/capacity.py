@@ -15,6 +15,11 @@ from schemas.work_done import WorkDone
 _WINDOW_S: Final = 15.0
 # Who did nothing for so long, with enough to do, is kept from it.
 _LATELY_S: Final = 5.0
+# Or, where that is longer, as a batch takes so many times: of a slow one nothing is heard until it is done.
+_WINDOW_BATCHES: Final = 4
+_LATELY_BATCHES: Final = 2
+# More work than this times the time between two looks, said at once, was a batch that took longer than that.
+_LONGER: Final = 1.5
 # What a worker did before it was first seen counts as so many seconds of work.
 _FORMER_WORK_S: Final = 60.0
 
@@ -23,6 +28,7 @@ class _Step(msgspec.Struct, frozen=True):
     elapsed_s: float
     records: float
     full_busy_s: float
+    longest_batch_s: float
 
 
 class Capacity:
@@ -53,8 +59,16 @@ class Capacity:
             full_busy_s = sum(each.full_busy_s for each in new)
             self._rate.see(sum(each.full_records for each in new), full_busy_s, elapsed_s)
             self._least_rate.see(sum(each.records for each in new), sum(each.busy_s for each in new), elapsed_s)
-            self._steps.append(_Step(elapsed_s, sum(each.records for each in new), full_busy_s))
-            while sum(each.elapsed_s for each in self._steps) - self._steps[0].elapsed_s >= _WINDOW_S:
+            longest_s = max((each.busy_s for each in new if each.worker in self._totals), default=0.0)
+            self._steps.append(
+                _Step(
+                    elapsed_s,
+                    sum(each.records for each in new),
+                    full_busy_s,
+                    longest_s if longest_s > _LONGER * elapsed_s else 0.0,
+                )
+            )
+            while sum(each.elapsed_s for each in self._steps) - self._steps[0].elapsed_s >= self.window_s:
                 self._steps.popleft()
         # Another may have taken over the partitions that one committed, and he comes back with others.
         self._totals |= newest
@@ -71,19 +85,28 @@ class Capacity:
         return self._rate.per_s is not None
 
     @property
+    def window_s(self) -> float:
+        """Over how long what they do is averaged."""
+        return max(_WINDOW_S, _WINDOW_BATCHES * self._longest_batch_s)
+
+    @property
     def done_per_s(self) -> float | None:
         """Records that all replicas do, a second; None where that is not known yet."""
-        return self._over(_WINDOW_S, lambda step: step.records)
+        return self._over(self.window_s, lambda step: step.records)
 
     @property
     def done_lately_per_s(self) -> float | None:
         """The same, of the last seconds."""
-        return self._over(_LATELY_S, lambda step: step.records)
+        return self._over(max(_LATELY_S, _LATELY_BATCHES * self._longest_batch_s), lambda step: step.records)
 
     @property
     def busy(self) -> float | None:
         """How many replicas' time goes into full batches; None where that is not known yet."""
-        return self._over(_WINDOW_S, lambda step: step.full_busy_s)
+        return self._over(self.window_s, lambda step: step.full_busy_s)
+
+    @property
+    def _longest_batch_s(self) -> float:
+        return max((step.longest_batch_s for step in self._steps), default=0.0)
 
     def _over(self, window_s: float, value_of: Callable[[_Step], float]) -> float | None:
         elapsed_s = total = 0.0

@@ -13,9 +13,10 @@ from typing import Final
 
 import msgspec
 
-_STEADY_S: Final = 20.0
+# Of the time over which is averaged what they do: so much longer are they as many.
+_STEADY: Final = 4 / 3
 # What it is compared with need not have been there for as long: a rise takes few breaks.
-_STEADY_BEFORE_S: Final = 10.0
+_STEADY_BEFORE: Final = 2 / 3
 _BUSY: Final = 0.90
 # Of what as many replicas more should do more, at least so much, or it is not their number.
 _LEAST_GAIN: Final = 0.30
@@ -43,7 +44,7 @@ class Saturation:
         self._capped_until_s = -math.inf
         self._cap_s = _FIRST_CAP_S
 
-    def see(self, now_s: float, members: int, done_per_s: float, busy: float) -> None:
+    def see(self, now_s: float, members: int, done_per_s: float, busy: float, over_s: float) -> None:
         """Note what so many replicas do.
 
         Args:
@@ -51,16 +52,17 @@ class Saturation:
             members: how many there are.
             done_per_s: records they do, a second.
             busy: how many replicas' time goes into that.
+            over_s: of how many seconds both are the mean.
         """
         while self._levels and self._levels[0].at_s < now_s - _REMEMBERED_S:
             self._levels.popleft()
         if members != self._members:
             self._members, self._steady_since_s = members, now_s
         steady_s = now_s - self._steady_since_s
-        if steady_s < _STEADY_BEFORE_S or members < 1 or busy < _BUSY * members:
+        if steady_s < _STEADY_BEFORE * over_s or members < 1 or busy < _BUSY * members:
             return
         fewer = [level for level in self._levels if level.members < members]
-        if fewer and steady_s >= _STEADY_S:
+        if fewer and steady_s >= _STEADY * over_s:
             best = max(fewer, key=lambda level: level.done_per_s)
             expected = best.done_per_s / best.members * (members - best.members)
             if done_per_s - best.done_per_s < _LEAST_GAIN * expected:

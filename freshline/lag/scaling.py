@@ -110,7 +110,7 @@ class Scaling:
     def _useful(self, now_s: float, group: GroupLag, wanted: Demand, partitions: int) -> Demand:
         done, busy = self._capacity.done_per_s, self._capacity.busy
         if group.members and done is not None and busy is not None:
-            self._saturation.see(now_s, group.members, done, busy)
+            self._saturation.see(now_s, group.members, done, busy, self._capacity.window_s)
         cap = self._saturation.cap(now_s)
         if cap is not None and wanted.replicas > cap:
             wanted = Demand(cap, "saturated")

@@ -30,9 +30,8 @@ class World:
         self.scaling = Scaling(DemandSettings(ceiling=ceiling))
         self.now_s = 0.0
         self.lag = 0.0
-        self.done = 0.0
-        self.busy_s = 0.0
-        self.full = self.full_busy_s = 0.0
+        # Of each worker that there may be.
+        self.work = [WorkDone(f"w{number}", 0, 0.0) for number in range(ceiling)]
         self.store_rate = float("inf")
         self.is_known = True
         self.answers: list[Demand] = []
@@ -43,13 +42,9 @@ class World:
             able = min(self.members * RATE, self.store_rate) * EVERY_S
             did = min(able, self.lag + arrival_per_s * EVERY_S)
             self.lag += arrival_per_s * EVERY_S - did
-            self.done += did
             if did:
                 # Who waits for a store that can do no more is busy, too.
-                self.busy_s += self.members * EVERY_S * (did / able)
-            if did and did == able:
-                self.full += did
-                self.full_busy_s += self.members * EVERY_S
+                self._work(did / self.members, EVERY_S * (did / able), is_full=did == able)
             self.now_s += EVERY_S
             answer = self._look(arrival_per_s)
             self.answers.append(answer)
@@ -65,10 +60,21 @@ class World:
             else PartitionLag("t", number, "unknown")
             for number in range(PARTITIONS)
         ]
-        work = [WorkDone("w", round(self.done), self.busy_s, round(self.full), self.full_busy_s)]
-        found = self.scaling.see(self.now_s, GroupLag("g", partitions, members=self.members), work)
+        found = self.scaling.see(self.now_s, GroupLag("g", partitions, members=self.members), self.work)
         assert found.demand is not None
         return found.demand
+
+    def _work(self, records: float, busy_s: float, *, is_full: bool) -> None:
+        """What each of them does."""
+        for number in range(self.members):
+            former = self.work[number]
+            self.work[number] = WorkDone(
+                former.worker,
+                former.records + round(records),
+                former.busy_s + busy_s,
+                former.full_records + is_full * round(records),
+                former.full_busy_s + is_full * busy_s,
+            )
 
     @property
     def reversals(self) -> int:
@@ -140,6 +146,42 @@ def test_who_takes_all_there_is_each_time_needs_no_help() -> None:
     assert answers[-1] == Demand(1, "no_rate")
 
 
+def test_slow_batches_pass_neither_for_a_store_that_is_away_nor_for_one_that_can_do_no_more() -> None:
+    """Nothing is heard of a batch until it is done, here after eight seconds, and then of all of it."""
+    batch, batch_s, arrival_per_s = 500, 8, 130.0
+    scaling = Scaling(DemandSettings(ceiling=8))
+    work = [WorkDone(f"w{number}", 500, 8.0, 500, 8.0) for number in range(8)]
+    began_s = [0.0] * 8
+    members, lag = 1, 2_000.0
+    reasons = set[str]()
+    for now_s in range(1, 400):
+        lag += arrival_per_s
+        for number in range(members):
+            if now_s - began_s[number] >= batch_s:
+                did, began_s[number] = min(batch, int(lag)), now_s
+                lag -= did
+                was, spent_s, full = work[number], batch_s * did / batch, did == batch
+                work[number] = WorkDone(
+                    was.worker,
+                    was.records + did,
+                    was.busy_s + spent_s,
+                    was.full_records + full * did,
+                    was.full_busy_s + full * spent_s,
+                )
+        waiting = [PartitionLag("t", n, "ok", round(lag / 8), 1.0, arrival_per_s / 8, 0.0) for n in range(8)]
+        found = scaling.see(now_s, GroupLag("g", waiting, members=members), work).demand
+        assert found is not None
+        # The first batch is not known to be slow until it is done.
+        reasons |= {found.reason} if now_s > batch_s else set()
+        if now_s % 15 == 0:
+            for number in range(members, found.replicas):
+                began_s[number] = now_s
+            members = max(1, min(found.replicas, 2 * members))
+    assert not reasons & {"store_away", "saturated"}
+    assert members in {3, 4}
+    assert lag < 10 * arrival_per_s
+
+
 def test_who_begins_to_watch_begins_with_what_runs() -> None:
     world = World(members=4)
     world.run(300, 330, follow=False)
@@ -207,7 +249,7 @@ def test_a_cap_is_lifted_by_one_and_doubled_where_that_is_no_better(gain: float)
         nonlocal now_s
         for _ in range(round(seconds / EVERY_S)):
             now_s += EVERY_S
-            saturation.see(now_s, members, done_per_s, 0.95 * members)
+            saturation.see(now_s, members, done_per_s, 0.95 * members, 15)
 
     steady(4, 400, 60)
     assert saturation.cap(now_s) is None
@@ -231,7 +273,7 @@ def test_a_cap_ends_where_one_more_does_more() -> None:
     for members, done_per_s, seconds in ((4, 400, 60), (8, 400, 30), (4, 400, 660), (5, 500, 60)):
         for _ in range(round(seconds / EVERY_S)):
             now_s += EVERY_S
-            saturation.see(now_s, members, done_per_s, 0.95 * members)
+            saturation.see(now_s, members, done_per_s, 0.95 * members, 15)
     assert saturation.cap(now_s) is None
 
 
