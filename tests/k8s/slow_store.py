@@ -1,6 +1,7 @@
 """A store that is far away: a proxy that hands everything over so much later, in each direction, in order.
 
-It may also take no more than so many bytes of all together: then it is saturated.
+It may also take no more than so many bytes a second of each connection, as where each record costs its time, or of all
+together: then it is saturated.
 
 On two cores replicas of a worker that is never kept waiting would only take time from each other. Behind this each can
 do just so much, as behind a store in another place, and more of them do more.
@@ -19,16 +20,29 @@ from infra.local.ports import HOST, free_port
 _CHUNK_BYTES: Final = 64 * 1024
 
 
+class Throughput:
+    """So many bytes a second, those that came first before others."""
+
+    def __init__(self, bytes_per_s: float) -> None:
+        self.bytes_per_s = bytes_per_s
+        self._free_at_s = 0.0
+
+    def taken_s(self, size: int, now_s: float) -> float:
+        """When so many bytes that came now have been taken, by the same clock."""
+        self._free_at_s = max(self._free_at_s, now_s) + size / self.bytes_per_s
+        return self._free_at_s
+
+
 class SlowStore:
     """The proxy. While it is away nobody gets through, and whoever was is cut off."""
 
-    def __init__(self, host: str, port: int, latency_s: float) -> None:
-        """``latency_s`` is of each direction."""
+    def __init__(self, host: str, port: int, latency_s: float, connection_bytes_per_s: float) -> None:
+        """``latency_s`` is of each direction, the bytes are of each connection to the store."""
         self.port = free_port()
-        self.latency_s = latency_s
-        self.bytes_per_s = math.inf
+        self.of_all = Throughput(math.inf)
+        self._latency_s = latency_s
+        self._connection_bytes_per_s = connection_bytes_per_s
         self._target = host, port
-        self._free_at_s = 0.0
         self._writers: set[asyncio.StreamWriter] = set()
         self._is_away = False
 
@@ -49,20 +63,20 @@ class SlowStore:
             return
         onward_reader, onward = await asyncio.open_connection(*self._target)
         self._writers |= {writer, onward}
+        own = Throughput(self._connection_bytes_per_s)
+
+        def taken_s(size: int, now_s: float) -> float:
+            return max(own.taken_s(size, now_s), self.of_all.taken_s(size, now_s))
+
         try:
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._carry(reader, onward, self._taken_s))
-                both.create_task(self._carry(onward_reader, writer, lambda _: 0.0))
+                both.create_task(self._carry(reader, onward, taken_s))
+                both.create_task(self._carry(onward_reader, writer, lambda _, now_s: now_s))
         finally:
             self._writers -= {writer, onward}
 
-    def _taken_s(self, size: int) -> float:
-        """When the store has taken so many bytes, after those that were there before."""
-        self._free_at_s = max(self._free_at_s, asyncio.get_running_loop().time()) + size / self.bytes_per_s
-        return self._free_at_s
-
     async def _carry(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, not_before_s: Callable[[int], float]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, taken_s: Callable[[int, float], float]
     ) -> None:
         loop = asyncio.get_running_loop()
         waiting = asyncio.Queue[tuple[float, bytes]]()
@@ -79,8 +93,8 @@ class SlowStore:
         handing_over = asyncio.create_task(hand_over())
         try:
             while data := await reader.read(_CHUNK_BYTES):
-                waiting.put_nowait((max(loop.time(), not_before_s(len(data))) + self.latency_s, data))
-            waiting.put_nowait((loop.time() + self.latency_s, b""))
+                waiting.put_nowait((taken_s(len(data), loop.time()) + self._latency_s, data))
+            waiting.put_nowait((loop.time() + self._latency_s, b""))
             await handing_over
         except (ConnectionError, asyncio.IncompleteReadError):
             handing_over.cancel()
@@ -90,9 +104,11 @@ class SlowStore:
 
 
 @asynccontextmanager
-async def open_slow_store(host: str, port: int, latency_s: float) -> AsyncIterator[SlowStore]:
+async def open_slow_store(
+    host: str, port: int, latency_s: float, connection_bytes_per_s: float
+) -> AsyncIterator[SlowStore]:
     """The proxy, listening."""
-    slow = SlowStore(host, port, latency_s)
+    slow = SlowStore(host, port, latency_s, connection_bytes_per_s)
     server = await asyncio.start_server(slow.serve, HOST, slow.port)
     try:
         yield slow

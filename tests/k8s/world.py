@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -85,12 +86,18 @@ class Makes(msgspec.Struct, frozen=True):
 
     @asynccontextmanager
     async def open(
-        self, *, latency_s: float, scaled_by: ScaledBy | None = DEMAND, up: Rise = DOUBLE
+        self,
+        *,
+        latency_s: float,
+        connection_bytes_per_s: float = math.inf,
+        scaled_by: ScaledBy | None = DEMAND,
+        up: Rise = DOUBLE,
     ) -> AsyncIterator[World]:
         """A world.
 
         Args:
             latency_s: how far away its store is, in each direction.
+            connection_bytes_per_s: what it takes of each connection.
             scaled_by: what the autoscaler asks for; None for a world without one.
             up: how fast it may rise.
         """
@@ -101,7 +108,7 @@ class Makes(msgspec.Struct, frozen=True):
         host, port = settings.redis.url.removeprefix("redis://").split("/")[0].split(":")
         async with (
             open_ground(settings) as ground,
-            open_slow_store(host, int(port), latency_s) as store,
+            open_slow_store(host, int(port), latency_s, connection_bytes_per_s) as store,
         ):
             with (
                 _watcher(settings, folder / "lag") as scraped,
