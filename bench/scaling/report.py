@@ -47,9 +47,9 @@ The number of replicas differs by {error.replicas:.2f} in the mean over all seco
 _COMPARISON: Final = """
 ## Beside KEDA's rule, in the same cluster
 
-`pytest tests/k8s/comparison.py`: lag over a threshold (KEDA's default is 10) and demand, under the same load, then with
-a store ten times as far away, a tenth of the load, and nothing tuned again. Each cell: seconds over {target:g} s /
-replica-seconds / reversals.
+`pytest tests/k8s/comparison.py`: lag over a threshold (KEDA's default is 10) and demand, over the same day in minutes,
+then with a store that takes a tenth of each worker, a tenth of the load, and nothing tuned again. Each cell: seconds
+over {target:g} s / replica-seconds / reversals.
 
 | | a replica does some 1,500 records/s | a tenth |
 |---|---|---|

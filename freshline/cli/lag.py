@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
@@ -37,7 +38,9 @@ def lag(
     *,
     partitions: Annotated[bool, typer.Option("--partitions", help="A line for each partition.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on looking until Ctrl-C.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print JSON; with --watch a line for each look.")
+    ] = False,
 ) -> None:
     """Show how far consumer groups are behind, and how many workers they need.
 
@@ -45,13 +48,17 @@ def lag(
     the newest heartbeat is late.
     """
     settings = load_settings().require(["kafka"])
-    if watch and not json:
-        asyncio.run(_live(settings, groups, partitions=partitions))
+    if watch and json:
+        asyncio.run(_follow(settings, groups, lambda report, source: typer.echo(_encoded(report, source))))
+        return
+    if watch:
+        with Live(refresh_per_second=4) as live:
+            view = partial(_view, settings, partitions=partitions)
+            asyncio.run(_follow(settings, groups, lambda report, source: live.update(view(report, source))))
         return
     report, source = asyncio.run(_looked(settings, groups))
     if json:
-        found = {"groups": [_facts(group) for group in report], "source": source}
-        typer.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+        typer.echo(msgspec.json.format(_encoded(report, source)))
     else:
         wide_console(width_of(report)).print(_view(settings, report, source, partitions=partitions))
     is_well = source is None or source.is_well(late_after_s(settings))
@@ -72,21 +79,25 @@ async def _looked(settings: Settings, groups: Sequence[str] | None) -> tuple[lis
     return report, None if looked is None else looked.result()
 
 
-async def _live(settings: Settings, groups: Sequence[str] | None, *, partitions: bool) -> None:
+async def _follow(
+    settings: Settings,
+    groups: Sequence[str] | None,
+    show: Callable[[Sequence[GroupLag], SourceReport | None], None],
+) -> None:
+    """Show each look, until cancelled."""
     async with (
         open_watch(settings, load_catalog(settings.catalog), groups) as (looking, source),
         asyncio.TaskGroup() as beside,
     ):
         if not groups:
             beside.create_task(source.run())
-        with Live(refresh_per_second=4) as live:
-            while True:
-                try:
-                    report = await looking.round()
-                except StoreUnavailableError:
-                    report = looking.unknown()
-                live.update(_view(settings, report, None if groups else source.report, partitions=partitions))
-                await asyncio.sleep(_APART_S)
+        while True:
+            try:
+                report = await looking.round()
+            except StoreUnavailableError:
+                report = looking.unknown()
+            show(report, None if groups else source.report)
+            await asyncio.sleep(_APART_S)
 
 
 def _view(
@@ -94,6 +105,10 @@ def _view(
 ) -> RenderableType:
     table = lag_table(report, partitions=partitions)
     return table if source is None else Group(table, source_line(source, late_after_s(settings)))
+
+
+def _encoded(report: Sequence[GroupLag], source: SourceReport | None) -> bytes:
+    return msgspec.json.encode({"groups": [_facts(group) for group in report], "source": source})
 
 
 def _facts(group: GroupLag) -> dict[str, object]:

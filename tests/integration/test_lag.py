@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
+import sys
 import time
+from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
 from random import Random
 
@@ -274,3 +278,35 @@ async def test_the_command_says_it_in_a_table_and_in_json_and_by_its_end(
     assert "ok" in capsys.readouterr().out
     assert await ended("nobody-*") == 2
     assert "Kafka knows no group nobody-*" in capsys.readouterr().err
+
+
+async def test_the_command_goes_on_looking_and_prints_a_line_each_time(settings: Settings, history: History) -> None:
+    await history.make(1)
+    await history.send(0, 3)
+    await history.commit(0, 1)
+    command = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "freshline", "lag", history.group, "--watch", "--json"),
+        env=os.environ | {"FRESHLINE_KAFKA__BOOTSTRAP_SERVERS": settings.kafka.bootstrap_servers},
+        stdout=PIPE,
+    )
+    lines = command.stdout
+    assert lines is not None
+
+    async def until(messages: int) -> None:
+        async for line in lines:
+            (group,) = json.loads(line)["groups"]
+            if group["messages"] == messages:
+                return
+        pytest.fail("it ended")
+
+    try:
+        async with asyncio.timeout(60):
+            await until(2)
+            await history.send(0, 5)
+            await until(7)
+            command.send_signal(signal.SIGINT)
+            assert await command.wait() == 130
+    finally:
+        if command.returncode is None:
+            command.kill()
+            await command.wait()
