@@ -18,9 +18,10 @@ from typing import Final
 import msgspec
 import pytest
 
+from bench.scaling.real import RECOVERY_S
 from bench.scaling.timelines import Figures, Sample, figures
 from tests.k8s.timeline import TIMELINES
-from tests.k8s.world import DEMAND, RECOVERY_S, Makes, ScaledBy
+from tests.k8s.world import DEMAND, Makes, ScaledBy
 
 FOLDER: Final = TIMELINES / "comparison"
 LATENCY_S: Final = 0.02

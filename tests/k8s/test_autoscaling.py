@@ -7,8 +7,9 @@ from typing import Final
 
 import pytest
 
+from bench.scaling.real import PARTITIONS, RECOVERY_S
 from bench.scaling.timelines import Sample, figures
-from tests.k8s.world import PARTITIONS, RECOVERY_S, Makes, Rise
+from tests.k8s.world import Makes, Rise
 
 LATENCY_S: Final = 0.25
 LOW_PER_S, HIGH_PER_S = 150.0, 1_500.0

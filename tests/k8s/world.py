@@ -14,6 +14,7 @@ from typing import Any, Final
 import httpx
 import msgspec
 
+from bench.scaling.real import PARTITIONS, RECOVERY_S
 from infra.cancellation import cancel
 from infra.local.ports import HOST, free_port
 from infra.settings import DemandSettings, LagSettings, Settings
@@ -32,9 +33,6 @@ from tests.k8s.timeline import Timeline
 NAMESPACE: Final = "freshline"
 ROLE: Final = "write-through"
 OVERLAY: Final = Path(__file__).parent / "overlay"
-PARTITIONS: Final = 8
-RECOVERY_S: Final = 15.0
-"""What is promised here. Syncs, windows and pods are as much quicker than in a cluster as this is than the default."""
 
 
 class ScaledBy(msgspec.Struct, frozen=True):
