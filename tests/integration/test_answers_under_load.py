@@ -62,6 +62,9 @@ async def edit(ground: AnswerGround, truth: Truth, random: Random) -> None:
     following: list[asyncio.Task[None]] = []
     base = ground.semantic.ground
     for count in range(EDITS):
+        if truth.wrong:
+            # One is enough to tell.
+            break
         number = random.randrange(len(DOCUMENTS))
         former = truth.versions[number][-1][1]
         owner = random.choice(TENANTS) if random.random() < 0.3 else former
@@ -142,6 +145,7 @@ async def test_no_answer_outlives_its_source_or_crosses_to_another_tenant(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 async def test_without_the_second_drop_of_the_tags_some_answer_does(
     make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch, record_property: Callable[[str, object], None]
 ) -> None:
@@ -156,7 +160,7 @@ async def test_without_the_second_drop_of_the_tags_some_answer_does(
         return before + marker + after.replace("    drop(tag)\n", "", 1)
 
     monkeypatch.setattr(scripts, "source", without)
-    for seed in range(1, 4):
+    for seed in range(1, 7):
         truth = await run(make_settings(topics=SIZES), seed)
         if truth.wrong:
             break
