@@ -81,7 +81,7 @@ class DemandRule:
         self._arrivals.see(seen.now_s, {number: int(end) for number, end in enumerate(seen.ends)})
         arrivals = self._arrivals.per_s()
         partitions = [
-            PartitionLag("t", number, "ok", int(lag), 0.0, arrivals[number], 0.0)
+            PartitionLag("t", number, "ok", int(lag), 0.0, arrivals.get(number), 0.0)
             for number, lag in enumerate(seen.lags)
         ]
         found = self._scaling.see(seen.now_s, GroupLag("g", partitions, members=seen.members), seen.work)

@@ -38,9 +38,7 @@ def lag(
     *,
     partitions: Annotated[bool, typer.Option("--partitions", help="A line for each partition.")] = False,
     watch: Annotated[bool, typer.Option("--watch", help="Go on looking until Ctrl-C.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print JSON; with --watch a line for each look.")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print JSON; with --watch a line for each look.")] = False,
 ) -> None:
     """Show how far consumer groups are behind, and how many workers they need.
 

@@ -20,6 +20,8 @@ _WINDOW_BATCHES: Final = 4
 _LATELY_BATCHES: Final = 2
 # More work than this times the time between two looks, said at once, was a batch that took longer than that.
 _LONGER: Final = 1.5
+# No batch takes longer. A worker that nothing was heard of for a while says as much at once.
+_LONGEST_BATCH_S: Final = 60.0
 # What a worker did before it was first seen counts as so many seconds of work.
 _FORMER_WORK_S: Final = 60.0
 
@@ -43,19 +45,27 @@ class Capacity:
         self._seen_at_s: float | None = None
 
     def see(self, now_s: float, work: Iterable[WorkDone]) -> None:
-        """Take what the workers say, at this time of a monotonic clock."""
+        """Take what the workers say, at this time of a monotonic clock. Not to be called where nobody was heard."""
         newest: dict[str, WorkDone] = {}
         for each in work:
-            # A worker commits for several partitions, and not always for all of them.
-            if each.worker not in newest or newest[each.worker].records < each.records:
+            # A worker commits for several partitions, and not always for all of them. Where others have taken over
+            # those of its newest commits, only older ones are left.
+            former = newest.get(each.worker) or self._totals.get(each.worker)
+            if former is None or former.records < each.records:
                 newest[each.worker] = each
         if self._seen_at_s is None:
             for each in newest.values():
-                _see_former(self._rate, each.full_records, each.full_busy_s)
-                _see_former(self._least_rate, each.records, each.busy_s)
+                self._see_former(each)
         else:
             elapsed_s = now_s - self._seen_at_s
-            new = [_since(each, self._totals.get(each.worker)) for each in newest.values()]
+            new: list[WorkDone] = []
+            for each in newest.values():
+                former = self._totals.get(each.worker)
+                if former is None and each.busy_s > max(_LONGER * elapsed_s, _LATELY_S):
+                    # It worked before, where nobody heard of it.
+                    self._see_former(each)
+                else:
+                    new.append(_since(each, former))
             full_busy_s = sum(each.full_busy_s for each in new)
             self._rate.see(sum(each.full_records for each in new), full_busy_s, elapsed_s)
             self._least_rate.see(sum(each.records for each in new), sum(each.busy_s for each in new), elapsed_s)
@@ -65,7 +75,7 @@ class Capacity:
                     elapsed_s,
                     sum(each.records for each in new),
                     full_busy_s,
-                    longest_s if longest_s > _LONGER * elapsed_s else 0.0,
+                    min(longest_s, _LONGEST_BATCH_S) if longest_s > _LONGER * elapsed_s else 0.0,
                 )
             )
             while sum(each.elapsed_s for each in self._steps) - self._steps[0].elapsed_s >= self.window_s:
@@ -108,6 +118,16 @@ class Capacity:
     def _longest_batch_s(self) -> float:
         return max((step.longest_batch_s for step in self._steps), default=0.0)
 
+    def _see_former(self, work: WorkDone) -> None:
+        """What was done before anybody looked tells how fast, but not when."""
+        for rate, records, busy_s in (
+            (self._rate, work.full_records, work.full_busy_s),
+            (self._least_rate, work.records, work.busy_s),
+        ):
+            if busy_s > 0:
+                share = min(1.0, _FORMER_WORK_S / busy_s)
+                rate.see(records * share, busy_s * share, 0.0)
+
     def _over(self, window_s: float, value_of: Callable[[_Step], float]) -> float | None:
         elapsed_s = total = 0.0
         for step in reversed(self._steps):
@@ -116,12 +136,6 @@ class Capacity:
             elapsed_s += step.elapsed_s
             total += value_of(step)
         return total / elapsed_s if elapsed_s else None
-
-
-def _see_former(rate: TrueRate, records: float, busy_s: float) -> None:
-    if busy_s > 0:
-        share = min(1.0, _FORMER_WORK_S / busy_s)
-        rate.see(records * share, busy_s * share, 0.0)
 
 
 def _since(now: WorkDone, former: WorkDone | None) -> WorkDone:

@@ -58,20 +58,23 @@ class Arrivals(Generic[K]):
             self._forget()
 
     def per_s(self) -> dict[K, float]:
-        """Records a second, by partition: over a minute, or over the last seconds where those say clearly more."""
+        """Records a second, by partition: over a minute, or over the last seconds where those say clearly more.
+
+        One that was not seen twice is left out.
+        """
         if len(self._samples) < 2:  # noqa: PLR2004
-            return dict.fromkeys(self._ends, 0.0)
+            return {}
         chosen = self._over(_LONG_S)
         for window_s, factor in _SHORTER:
             shorter = self._over(window_s)
-            expected = sum(chosen) * window_s
-            surplus = sum(shorter) * window_s - expected
+            expected = sum(filter(None, chosen)) * window_s
+            surplus = sum(filter(None, shorter)) * window_s - expected
             if surplus > (factor - 1) * expected and surplus > _DEVIATIONS * math.sqrt(max(expected, 1.0)):
-                chosen = shorter
-        return dict(zip(self._ends, chosen, strict=True))
+                chosen = [long if short is None else short for short, long in zip(shorter, chosen, strict=True)]
+        return {key: rate for key, rate in zip(self._ends, chosen, strict=True) if rate is not None}
 
-    def _over(self, window_s: float) -> list[float]:
-        """The rates of those that are there, in their order."""
+    def _over(self, window_s: float) -> list[float | None]:
+        """The rates of those that are there, in their order; None where that is not known."""
         last = self._samples[-1]
         first = next(sample for sample in self._samples if sample.at_s >= last.at_s - window_s - 1e-9)
         if first is last:
@@ -81,7 +84,7 @@ class Arrivals(Generic[K]):
         return [
             (last.arrived[slot] - before[slot]) / (last.elapsed_s[slot] - before_s[slot])
             if last.elapsed_s[slot] > before_s[slot]
-            else 0.0
+            else None
             for slot in map(self._slots.__getitem__, self._ends)
         ]
 

@@ -51,29 +51,36 @@ class GroupLag(msgspec.Struct, frozen=True):
         group: its name.
         partitions: ordered by topic and number.
         members: how many it has; None where that was not asked or not said.
-        demand: None where nothing is known of how fast a replica is.
+        demand: None where it is not told, or nothing was ever known.
+        is_known: whether what it reads is known, and how far it came.
     """
 
     group: str
     partitions: Sequence[PartitionLag]
     members: int | None = None
     demand: Demand | None = None
+    is_known: bool = True
 
     @property
     def status(self) -> Status:
         """The worst of its partitions'."""
-        return worst(partition.status for partition in self.partitions)
+        statuses = [partition.status for partition in self.partitions]
+        return worst(statuses if self.is_known else [*statuses, "unknown"])
 
     @property
     def messages(self) -> int | None:
         """Of all partitions together."""
-        return _sum(partition.messages for partition in self.partitions)
+        return _sum(partition.messages for partition in self.partitions) if self.is_known else None
 
     @property
     def seconds(self) -> float | None:
         """Of the partition that is behind most."""
         found = [partition.seconds for partition in self.partitions]
-        return None if None in found else max((each for each in found if each is not None), default=0.0)
+        return (
+            None
+            if None in found or not self.is_known
+            else max((each for each in found if each is not None), default=0.0)
+        )
 
     @property
     def arrival_per_s(self) -> float | None:

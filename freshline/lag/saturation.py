@@ -68,7 +68,10 @@ class Saturation:
             if done_per_s - best.done_per_s < _LEAST_GAIN * expected:
                 self._saturated(now_s, done_per_s, max(level.done_per_s / level.members for level in fewer))
             elif self._cap is not None and members > self._cap:
-                self._cap, self._cap_s = None, _FIRST_CAP_S
+                self._lift()
+        elif self._cap is not None and members > self._cap and now_s >= self._capped_until_s and not fewer:
+            # What they could be compared with was long ago: what they do now is the measure of those that may follow.
+            self._lift()
         self._levels.append(_Level(now_s, members, done_per_s))
 
     def cap(self, now_s: float) -> int | None:
@@ -79,6 +82,9 @@ class Saturation:
             # One more is let in; where that is no better either, this is held for longer.
             return self._cap + 1
         return self._cap
+
+    def _lift(self) -> None:
+        self._cap, self._cap_s = None, _FIRST_CAP_S
 
     def _saturated(self, now_s: float, done_per_s: float, unhindered_per_s: float) -> None:
         needed = max(1, math.ceil(done_per_s / unhindered_per_s - _EPSILON))

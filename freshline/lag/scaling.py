@@ -48,29 +48,33 @@ class Scaling:
         # When how many were needed.
         self._needed: deque[tuple[float, int]] = deque()
 
-    def see(self, now_s: float, group: GroupLag, work: Iterable[WorkDone]) -> GroupLag:
-        """The group with its demand.
+    def see(self, now_s: float, group: GroupLag, work: Iterable[WorkDone] | None) -> GroupLag:
+        """The group with its demand; without one while nothing was ever known of it.
 
         Args:
             now_s: by a monotonic clock.
             group: its lag, and its members.
-            work: what its workers said with their commits.
+            work: what its workers said with their commits; None where the commits are not known.
         """
-        self._capacity.see(now_s, work)
+        if work is not None:
+            self._capacity.see(now_s, work)
         wanted = self._wanted(now_s, group)
+        if wanted is None:
+            return group
         self._former = wanted.replicas
         told = replace(wanted, replicas=published(wanted.replicas, group.members or 0))
         told = bounded(told, self._targets, partitions=len(group.partitions))
         return replace(group, demand=replace(wanted, replicas=told.replicas))
 
-    def _wanted(self, now_s: float, group: GroupLag) -> Demand:
+    def _wanted(self, now_s: float, group: GroupLag) -> Demand | None:
         partitions = len(group.partitions)
         if self._former is None and group.members:
             # Whoever watched before was calm about these, so they are where this one begins.
             self._former = group.members
-        loads = _loads(group, self._targets.recovery_s)
+        loads = _loads(group, self._targets.recovery_s) if group.is_known else None
         if loads is None or group.members is None:
-            return self._held("unknown", partitions)
+            # Neither the floor nor any other number would be true, and an HPA that is told nothing changes nothing.
+            return None if self._former is None else self._held("unknown", partitions)
         rate = self._capacity.rate_per_s
         if rate is None:
             if not group.members and not any(map(any, loads)):

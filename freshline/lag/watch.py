@@ -94,6 +94,8 @@ class LagWatch:
         self._histories: dict[str, _History] = {}
         self._scalings = {group: Scaling(targets) for group, targets in watched.scaled.items()}
         self._unread: dict[tuple[Partition, str, int], Unread] = {}
+        # Groups that a broker named once. Where none does any more, the group is gone, or its coordinator is away.
+        self._listed: set[str] = set()
 
     async def round(self) -> list[GroupLag]:
         """Look at every group once.
@@ -103,13 +105,16 @@ class LagWatch:
         """
         states = await self._observer.states()
         groups = [*self._watched.topics, *(name for name in sorted(states) if self._is_wanted(name))]
-        committed = await self._observer.committed(group for group in groups if group in states)
-        # A group of which no broker has heard has committed nothing.
-        committed |= {group: {} for group in groups if group not in states}
+        self._listed |= states.keys()
+        committed = await self._observer.committed(group for group in groups if group in self._listed)
+        # A group of which no broker has ever heard has committed nothing.
+        committed |= {group: {} for group in groups if group not in self._listed}
         names = {partition.topic for places in committed.values() for partition in places}
         topics = await self._observer.topics(names.union(*self._watched.topics.values()))
         bounds = await self._observer.bounds(topics)
-        members = await self._observer.members(group for group in groups if group in self._scalings and group in states)
+        members = await self._observer.members(
+            group for group in groups if group in self._scalings and group in self._listed
+        )
         facts = _Facts(states, committed, topics, bounds)
         now_s = self._clock()
         self._ends.see(now_s, {(p, topics[p.topic].id): found.log_end for p, found in bounds.items()})
@@ -121,9 +126,12 @@ class LagWatch:
     def _scaled(self, now_s: float, group: GroupLag, facts: _Facts, members: Mapping[str, int]) -> GroupLag:
         if group.group not in self._scalings:
             return group
-        # A group of which no broker has heard has no members.
-        count = members.get(group.group) if group.group in facts.states else 0
-        said = [WorkDone.decode(each.metadata) for each in facts.committed.get(group.group, {}).values()]
+        # A group of which no broker has ever heard has no members.
+        count = members.get(group.group) if group.group in self._listed else 0
+        committed = facts.committed.get(group.group)
+        if committed is None:
+            return self._scalings[group.group].see(now_s, replace(group, members=count), None)
+        said = [WorkDone.decode(each.metadata) for each in committed.values()]
         work = [each for each in said if each is not None]
         return self._scalings[group.group].see(now_s, replace(group, members=count), work)
 
@@ -136,12 +144,14 @@ class LagWatch:
                     PartitionLag(partition.topic, partition.partition, "unknown")
                     for partition in sorted(history.partitions)
                 ],
+                is_known=False,
             )
             for group, history in self._histories.items()
         ]
         now_s = self._clock()
         return [
-            self._scalings[each.group].see(now_s, each, ()) if each.group in self._scalings else each for each in found
+            self._scalings[each.group].see(now_s, each, None) if each.group in self._scalings else each
+            for each in found
         ]
 
     def _is_wanted(self, group: str) -> bool:
@@ -177,14 +187,15 @@ class LagWatch:
         self._unread = known
         return found
 
+    def _topics(self, group: str, facts: _Facts) -> set[str]:
+        """Those that it reads, and that exist."""
+        committed = {partition.topic for partition in facts.committed.get(group, ())}
+        return committed.union(self._watched.topics.get(group, ())) & facts.topics.keys()
+
     def _partitions(self, group: str, facts: _Facts) -> set[Partition]:
-        """Those of every topic that it reads, and that exists."""
-        topics = {partition.topic for partition in facts.committed.get(group, ())}
+        """Those of every topic that it reads."""
         return {
-            Partition(topic, number)
-            for topic in topics.union(self._watched.topics.get(group, ()))
-            if topic in facts.topics
-            for number in facts.topics[topic].leaders
+            Partition(topic, number) for topic in self._topics(group, facts) for number in facts.topics[topic].leaders
         }
 
     def _group(
@@ -196,9 +207,13 @@ class LagWatch:
         now_s: float,
     ) -> GroupLag:
         history = self._histories.setdefault(group, _History())
-        if group in facts.committed:
-            history.partitions = self._partitions(group, facts)
         committed = facts.committed.get(group)
+        # A topic of which no broker says more than that it exists: its partitions are the ones that were seen.
+        silent = {topic for topic in self._topics(group, facts) if not facts.topics[topic].leaders}
+        seen = history.partitions.union(committed or ())
+        if committed is not None or not history.partitions:
+            history.partitions = self._partitions(group, facts) | {p for p in seen if p.topic in silent}
+        is_known = committed is not None and silent <= {partition.topic for partition in history.partitions}
         lags: dict[Partition, Lag | None] = {}
         for partition in sorted(history.partitions):
             bounds = facts.bounds.get(partition)
@@ -226,12 +241,12 @@ class LagWatch:
                     self._status(lag, standing, now_s, has_members=has_members),
                     messages=lag.messages,
                     seconds=lag.seconds,
-                    arrival_per_s=arrivals.get(partition, 0.0),
-                    service_per_s=service.get(partition, 0.0),
+                    arrival_per_s=arrivals.get(partition),
+                    service_per_s=service.get(partition),
                     overtaken=lag.overtaken,
                 )
             )
-        return GroupLag(group, found)
+        return GroupLag(group, found, is_known=is_known)
 
     def _status(self, lag: Lag, standing: Standing | None, now_s: float, *, has_members: bool) -> Status:
         return status_of(

@@ -22,7 +22,7 @@ from infra.logs import logger
 from infra.progress import Progress
 from infra.settings import Settings
 from schemas.catalog import Catalog
-from schemas.errors import StoreUnavailableError
+from schemas.errors import SettingsError, StoreUnavailableError
 
 _log = logger("lag")
 
@@ -34,6 +34,9 @@ def watched(settings: Settings, catalog: Catalog, names: Sequence[str] | None = 
         settings: all of them.
         catalog: says what our roles read.
         names: of the groups that are watched instead, with ``*`` for any characters.
+
+    Raises:
+        SettingsError: they name a role that there is not.
     """
     lag = settings.lag
     topics = {settings.group(role): sink(catalog, settings).topics for role, sink in SINKS.items()}
@@ -41,7 +44,13 @@ def watched(settings: Settings, catalog: Catalog, names: Sequence[str] | None = 
         del topics[settings.group(SEMANTIC_REFRESH)]
     if names is not None:
         topics = {group: read for group, read in topics.items() if any(fnmatchcase(group, name) for name in names)}
-    scaled = {settings.group(role): lag.demand_of.get(role, lag.demand) for role in (*SINKS, COALESCING)}
+    roles = (*SINKS, COALESCING)
+    if strangers := lag.demand_of.keys() - set(roles):
+        raise SettingsError(
+            f"lag.demand_of names {', '.join(sorted(strangers))}, which is no role of workers; these are: "
+            f"{', '.join(roles)}",
+        )
+    scaled = {settings.group(role): lag.demand_of.get(role, lag.demand) for role in roles}
     # Faust says by its commits alone what coalescing reads.
     ours = (settings.group(COALESCING),) if catalog.indexed else ()
     patterns = (*ours, *lag.groups) if names is None else names

@@ -15,10 +15,9 @@ from itertools import islice
 from typing import Any, Final, TypeVar
 
 import msgspec
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED, PartitionRecords
 from aiokafka.errors import (
-    GroupCoordinatorNotAvailableError,
     KafkaError,
     LeaderNotAvailableError,
     NodeNotReadyError,
@@ -173,9 +172,11 @@ class Observer:
 
     async def _asked(self, group: str, request: Any, error_of: Callable[[Any], int]) -> Any:
         """What a group's coordinator answers. It may have moved since it was known."""
-        if group not in self._coordinators:
-            raise GroupCoordinatorNotAvailableError
-        response = await self._client.send(self._coordinators[group], request)
+        # No broker names a group whose coordinator is away, nor one that is gone.
+        node = self._coordinators.get(group)
+        if node is None:
+            node = await self._client.coordinator_lookup(CoordinationType.GROUP, group)
+        response = await self._client.send(node, request)
         _raise(error_of(response))
         return response
 

@@ -1,7 +1,7 @@
 """How what follows the log works, and how many do it."""
 
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -92,11 +92,28 @@ class LagSettings(Section):
 
     # Other consumer groups beside our own, by name; `*` stands for any characters.
     groups: tuple[str, ...] = ()
-    every_s: float = Field(5.0, gt=0)
+    # A watcher that does nothing for a minute passes for stuck.
+    every_s: float = Field(5.0, gt=0, le=30)
     # A record that waits longer is late.
     lagging_s: float = Field(30.0, gt=0)
     # A group whose place has not moved for so long, while more came, is stalled.
     stalled_s: float = Field(60.0, gt=0)
-    # For every role of workers, and by its name for those that are to have others.
+    # For every role of workers, and by its name what is different of one.
     demand: DemandSettings = DemandSettings()
     demand_of: dict[str, DemandSettings] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _roles_differ_from_all(cls, values: Any) -> Any:
+        if not (isinstance(values, dict) and isinstance(values.get("demand_of"), dict)):
+            return values
+        common, roles = _given(values.get("demand", {})), values["demand_of"]
+        if not isinstance(common, dict):
+            return values
+        given = {role: _given(own) for role, own in roles.items()}
+        merged = {role: common | own if isinstance(own, dict) else own for role, own in given.items()}
+        return values | {"demand_of": merged}
+
+
+def _given(demand: Any) -> Any:
+    return demand.model_dump(exclude_unset=True) if isinstance(demand, DemandSettings) else demand

@@ -299,3 +299,79 @@ def test_a_worker_that_comes_back_is_counted_from_where_it_was() -> None:
     capacity.see(10, [WorkDone("b", 110, 2.0)])
     capacity.see(20, [WorkDone("a", 1_000_100, 101.0), WorkDone("b", 210, 3.0)])
     assert capacity.done_per_s == pytest.approx(15)
+
+
+def test_a_cap_ends_where_the_load_came_back_too_slowly_to_compare() -> None:
+    """Hours after a store was slow, more are needed one by one, and none of them is busy until the last."""
+    saturation = Saturation()
+    now_s = 0.0
+
+    def steady(members: int, done_per_s: float, busy: float, seconds: float) -> None:
+        nonlocal now_s
+        for _ in range(round(seconds / EVERY_S)):
+            now_s += EVERY_S
+            saturation.see(now_s, members, done_per_s, busy * members, 15)
+
+    steady(4, 400, 0.95, 60)
+    steady(8, 400, 0.95, 30)
+    assert saturation.cap(now_s) == 4
+    for members in (3, 4, 5):
+        steady(members, 80 * members, 0.6, 3_600)
+    assert saturation.cap(now_s) == 5
+    steady(5, 500, 0.95, 60)
+    assert saturation.cap(now_s) is None
+
+
+def test_what_was_not_heard_for_a_while_is_no_batch_and_no_burst() -> None:
+    scaling = Scaling(DemandSettings(ceiling=8))
+
+    def look(now_s: float, done: int | None, *, lag: int = 0) -> Demand | None:
+        partitions = [PartitionLag("t", n, "ok", lag, 0.0, 20.0, 0.0) for n in range(8)]
+        if done is None:
+            unknown = [PartitionLag("t", n, "unknown") for n in range(8)]
+            return scaling.see(now_s, GroupLag("g", unknown, is_known=False), None).demand
+        work = [WorkDone("w", done, done / 250, done, done / 250)]
+        return scaling.see(now_s, GroupLag("g", partitions, members=1), work).demand
+
+    for now_s in range(0, 60, 5):
+        look(now_s, 160 * now_s)
+    for now_s in range(60, 1_860, 5):
+        assert look(now_s, None) == Demand(1, "unknown")
+    assert look(1_860, 160 * 1_860) == Demand(1, "load")
+    # A burst, and a worker that does all it can.
+    answers = [look(1_860 + s, 160 * 1_860 + 250 * s, lag=2_000) for s in range(5, 30, 5)]
+    assert all(answer is not None and answer.reason == "load" and answer.replicas > 1 for answer in answers)
+
+
+def test_totals_that_only_older_commits_say_are_no_work() -> None:
+    """Others took over the partitions of its newest commits; what is left of it is from an hour ago."""
+    capacity = Capacity()
+    for at_s in range(0, 60, 5):
+        capacity.see(at_s, [WorkDone("w", 1_000_000 + 100 * at_s, 4_000.0 + at_s)])
+    capacity.see(60, [WorkDone("w", 10, 1.0)])
+    assert capacity.done_lately_per_s is not None
+    assert capacity.done_lately_per_s >= 0
+    capacity.see(65, [WorkDone("w", 1_006_500, 4_065.0)])
+    assert capacity.done_per_s == pytest.approx(100)
+    # As if there had been one batch of ten seconds, not of an hour.
+    assert capacity.window_s == 40
+
+
+def test_a_worker_that_was_there_before_it_was_heard_of_did_not_do_all_of_it_now() -> None:
+    capacity = Capacity()
+    capacity.see(0, [WorkDone("a", 100, 1.0)])
+    capacity.see(5, [WorkDone("a", 600, 6.0), WorkDone("b", 5_000_000, 36_000.0)])
+    assert capacity.done_per_s == pytest.approx(100)
+
+
+def test_of_a_group_of_which_nothing_was_ever_known_no_number_is_told() -> None:
+    scaling = Scaling(DemandSettings(floor=2))
+    group = GroupLag("g", [], is_known=False)
+    assert group.status == "unknown"
+    assert group.messages is None
+    assert group.seconds is None
+    assert scaling.see(0, group, None).demand is None
+    partitions = [PartitionLag("t", number, "ok", 0, 0.0, 1.0, 0.0) for number in range(8)]
+    seen = scaling.see(5, GroupLag("g", partitions, members=8), [WorkDone("w", 1_000, 10.0, 1_000, 10.0)])
+    assert seen.demand is not None
+    assert scaling.see(10, group, None).demand == Demand(seen.demand.replicas, "unknown")

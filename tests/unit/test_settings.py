@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from freshline.lag.watching import watched
 from infra.configuration import load_configuration, load_settings
-from infra.settings import PostgresSettings
+from infra.settings import DemandSettings, LagSettings, PostgresSettings, Settings
 from schemas.errors import SettingsError
+from schemas.voiceassist import VOICEASSIST
 
 
 def test_a_dsn_stands_for_the_parts_that_it_names() -> None:
@@ -101,3 +103,18 @@ def test_a_state_file_that_can_not_be_read_is_named(tmp_path: Path, monkeypatch:
         load_settings()
     (tmp_path / "state.json").write_text(json.dumps({"endpoints": {"redis": {"url": "redis://here:1"}}}))
     assert load_settings().redis.url == "redis://here:1"
+
+
+def test_what_is_set_for_one_role_differs_from_all_in_that_alone() -> None:
+    lag = LagSettings.model_validate(
+        {"demand": {"floor": 0, "ceiling": 20}, "demand_of": {"semantic-refresh": {"floor": 12}}}
+    )
+    assert lag.demand_of == {"semantic-refresh": DemandSettings(floor=12, ceiling=20)}
+    same = LagSettings(demand=DemandSettings(floor=0), demand_of={"invalidation": DemandSettings(ceiling=4)})
+    assert same.demand_of == {"invalidation": DemandSettings(floor=0, ceiling=4)}
+
+
+def test_a_role_that_there_is_not_is_no_one_to_be_set() -> None:
+    settings = Settings(lag=LagSettings(demand_of={"semantic_refresh": DemandSettings(ceiling=4)}))
+    with pytest.raises(SettingsError, match=r"names semantic_refresh, which is no role.* semantic-refresh"):
+        watched(settings, VOICEASSIST)
