@@ -206,6 +206,7 @@ async def test_nobody_in_the_group_is_told_and_a_worker_says_how_fast_it_is(sett
         async with open_observer(settings.kafka.client_arguments()) as observer:
             topics = [ground.topic("users"), ground.topic("conversations"), ground.topic("documents")]
             watch = LagWatch(observer, Watched({group_name: topics}, scaled={group_name: DemandSettings()}))
+            await watch.round()
             (group,) = await watch.round()
             assert (group.status, group.messages, group.members) == ("stopped", 1, 0)
             assert group.demand is not None
@@ -232,6 +233,7 @@ async def test_while_no_broker_answers_nothing_is_0(settings: Settings, stack: L
     watched = Watched({history.group: [history.topic]}, scaled={history.group: DemandSettings()})
     async with open_observer(settings.kafka.client_arguments()) as observer:
         watch = LagWatch(observer, watched)
+        await watch.round()
         (group,) = await watch.round()
         assert group.messages == 3
         await stack.kafka.kill()
