@@ -43,6 +43,8 @@ class Saturation:
         self._cap: int | None = None
         self._capped_until_s = -math.inf
         self._cap_s = _FIRST_CAP_S
+        # What all did when the store could do no more, and what one did when it could.
+        self._capped_done_per_s = self._unhindered_per_s = 0.0
 
     def see(self, now_s: float, members: int, done_per_s: float, busy: float, over_s: float) -> None:
         """Note what so many replicas do.
@@ -61,17 +63,8 @@ class Saturation:
         steady_s = now_s - self._steady_since_s
         if steady_s < _STEADY_BEFORE * over_s or members < 1 or busy < _BUSY * members:
             return
-        fewer = [level for level in self._levels if level.members < members]
-        if fewer and steady_s >= _STEADY * over_s:
-            best = max(fewer, key=lambda level: level.done_per_s)
-            expected = best.done_per_s / best.members * (members - best.members)
-            if done_per_s - best.done_per_s < _LEAST_GAIN * expected:
-                self._saturated(now_s, done_per_s, max(level.done_per_s / level.members for level in fewer))
-            elif self._cap is not None and members > self._cap:
-                self._lift()
-        elif self._cap is not None and members > self._cap and now_s >= self._capped_until_s and not fewer:
-            # What they could be compared with was long ago: what they do now is the measure of those that may follow.
-            self._lift()
+        if steady_s >= _STEADY * over_s:
+            self._compare(now_s, members, done_per_s)
         self._levels.append(_Level(now_s, members, done_per_s))
 
     def cap(self, now_s: float) -> int | None:
@@ -83,8 +76,20 @@ class Saturation:
             return self._cap + 1
         return self._cap
 
-    def _lift(self) -> None:
-        self._cap, self._cap_s = None, _FIRST_CAP_S
+    def _compare(self, now_s: float, members: int, done_per_s: float) -> None:
+        fewer = [level for level in self._levels if level.members < members]
+        unhindered_per_s = max((level.done_per_s / level.members for level in fewer), default=self._unhindered_per_s)
+        if not fewer and self._cap is not None and members > self._cap and now_s >= self._capped_until_s:
+            # They became more too slowly to compare with those before, or those were never busy.
+            fewer = [_Level(now_s, self._cap, self._capped_done_per_s)]
+        if not fewer:
+            return
+        best = max(fewer, key=lambda level: level.done_per_s)
+        expected = best.done_per_s / best.members * (members - best.members)
+        if done_per_s - best.done_per_s < _LEAST_GAIN * expected:
+            self._saturated(now_s, done_per_s, unhindered_per_s)
+        elif self._cap is not None and members > self._cap:
+            self._cap, self._cap_s = None, _FIRST_CAP_S
 
     def _saturated(self, now_s: float, done_per_s: float, unhindered_per_s: float) -> None:
         needed = max(1, math.ceil(done_per_s / unhindered_per_s - _EPSILON))
@@ -93,5 +98,6 @@ class Saturation:
             return
         self._cap_s = _FIRST_CAP_S if self._cap is None else min(2 * self._cap_s, _LONGEST_CAP_S)
         self._cap, self._capped_until_s = needed, now_s + self._cap_s
+        self._capped_done_per_s, self._unhindered_per_s = done_per_s, unhindered_per_s
         # What was before says nothing of the next try.
         self._levels.clear()
