@@ -44,13 +44,13 @@ def watched(settings: Settings, catalog: Catalog, names: Sequence[str] | None = 
         del topics[settings.group(SEMANTIC_REFRESH)]
     if names is not None:
         topics = {group: read for group, read in topics.items() if any(fnmatchcase(group, name) for name in names)}
-    roles = (*SINKS, COALESCING)
-    if strangers := lag.demand_of.keys() - set(roles):
+    if strangers := lag.demand_of.keys() - SINKS.keys():
         raise SettingsError(
-            f"lag.demand_of names {', '.join(sorted(strangers))}, which is no role of workers; these are: "
-            f"{', '.join(roles)}",
+            f"lag.demand_of names {', '.join(sorted(strangers))}, which is no role that is scaled; these are: "
+            f"{', '.join(SINKS)}",
         )
-    scaled = {settings.group(role): lag.demand_of.get(role, lag.demand) for role in roles}
+    # Coalescing does not say how long it works, and has as many replicas as it is given.
+    scaled = {settings.group(role): lag.demand_of.get(role, lag.demand) for role in SINKS}
     # Faust says by its commits alone what coalescing reads.
     ours = (settings.group(COALESCING),) if catalog.indexed else ()
     patterns = (*ours, *lag.groups) if names is None else names
