@@ -26,6 +26,12 @@ def documents() -> Iterator[tuple[str, dict[str, Any]]]:
             yield str(path.relative_to(K8S)), document
 
 
+def known_first(series: str, before: str, after: str) -> str:
+    """The query that asks of two watchers first the one that knows; matchers by what stands around ``reason``."""
+    asked = ",".join(each for each in (before, 'reason!="unknown"', after) if each)
+    return f"max by (group) ({series}{{{asked}}}) or max by (group) ({series}{{{before or after}}})"
+
+
 def of_kind(kind: str) -> dict[str, dict[str, Any]]:
     found = {d["metadata"]["name"]: d for _, d in documents() if d.get("kind") == kind}
     found.pop("any", None)
@@ -61,7 +67,7 @@ def test_keda_asks_for_the_same_demand_and_takes_what_is_missing_for_an_error() 
         (trigger,) = each["spec"]["triggers"]
         group = Settings().group(role)
         asked = trigger["metadata"]
-        assert asked["query"] == f'max by (group) (freshline_demand_replicas{{group="{group}"}})'
+        assert asked["query"] == known_first("freshline_demand_replicas", f'group="{group}"', "")
         assert (trigger["metricType"], asked["threshold"], asked["activationThreshold"]) == ("AverageValue", "1", "0")
         # Or the watcher's absence would be taken for nothing to do.
         assert asked["ignoreNullValues"] == "false"
@@ -112,6 +118,13 @@ def test_the_metrics_of_autoscalers_and_of_the_adapter_are_exported() -> None:
         s["spec"]["metrics"][0]["external"]["metric"]["name"] for s in of_kind("HorizontalPodAutoscaler").values()
     }
     assert asked_for <= offered <= exported
+
+
+def test_a_watcher_that_is_blind_is_asked_last() -> None:
+    rules = yaml.safe_load((K8S / "prometheus" / "adapter-rules.yaml").read_text())
+    (rule,) = (rule for rule in rules["externalRules"] if rule["seriesQuery"] == "freshline_demand_replicas")
+    # A comma at the end is PromQL, one at the beginning is not.
+    assert rule["metricsQuery"] == known_first("<<.Series>>", "", "<<.LabelMatchers>>")
 
 
 def test_every_setting_is_one() -> None:
