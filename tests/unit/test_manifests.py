@@ -17,7 +17,8 @@ from freshline.roles import COALESCING, LAG, ROLES
 from infra.settings import Settings, TopicSettings
 
 K8S = Path(__file__).parents[2] / "k8s"
-SCALED = [role for role in ROLES if role != LAG]
+# Coalescing does not say how fast it is.
+SCALED = [role for role in ROLES if role not in {LAG, COALESCING}]
 
 
 def documents() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -47,7 +48,7 @@ def test_every_role_has_a_deployment_that_runs_it() -> None:
         assert container["resources"].keys() == {"requests", "limits"}
 
 
-def test_every_worker_is_scaled_by_the_demand_of_its_group() -> None:
+def test_every_worker_but_coalescing_is_scaled_by_the_demand_of_its_group() -> None:
     scalers = of_kind("HorizontalPodAutoscaler")
     deployments = of_kind("Deployment")
     assert set(scalers) == set(SCALED)
@@ -57,6 +58,8 @@ def test_every_worker_is_scaled_by_the_demand_of_its_group() -> None:
         assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
         # Or each apply would take the autoscaler's number back.
         assert "replicas" not in deployments[role]["spec"]
+    scaled = {name for name, each in deployments.items() if each["metadata"]["labels"]["freshline.dev/scaled"] == "true"}
+    assert scaled == set(SCALED)
 
 
 def test_keda_asks_for_the_same_demand_and_takes_what_is_missing_for_an_error() -> None:
@@ -103,8 +106,10 @@ def test_thresholds_of_cpu_are_the_guides(choice: str, percent: int) -> None:
 
 
 def test_faust_never_has_more_replicas_than_partitions() -> None:
-    assert of_kind("HorizontalPodAutoscaler")[COALESCING]["spec"]["maxReplicas"] <= TopicSettings().partitions
-    assert of_kind("ScaledObject")[COALESCING]["spec"]["maxReplicaCount"] <= TopicSettings().partitions
+    spec = of_kind("Deployment")[COALESCING]["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    # One that is told to leave is a member until it has.
+    assert spec["replicas"] + 1 <= TopicSettings().partitions
 
 
 def test_the_metrics_of_autoscalers_and_of_the_adapter_are_exported() -> None:
