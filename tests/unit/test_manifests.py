@@ -28,7 +28,7 @@ def documents() -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def known_first(series: str, before: str, after: str) -> str:
-    """The query that asks of two watchers first the one that knows; matchers by what stands around ``reason``."""
+    """The query of demand that takes whoever knows first. ``before`` and ``after`` are matchers beside the reason's."""
     asked = ",".join(each for each in (before, 'reason!="unknown"', after) if each)
     return f"max by (group) ({series}{{{asked}}}) or max by (group) ({series}{{{before or after}}})"
 
@@ -37,6 +37,12 @@ def of_kind(kind: str) -> dict[str, dict[str, Any]]:
     found = {d["metadata"]["name"]: d for _, d in documents() if d.get("kind") == kind}
     found.pop("any", None)
     return found
+
+
+def settings_of(folder: Path) -> list[dict[str, Any]]:
+    """What a folder's kustomization says of our settings."""
+    found = yaml.safe_load((folder / "kustomization.yaml").read_text()).get("configMapGenerator", [])
+    return [each for each in found if each["name"] == "freshline-settings"]
 
 
 def test_every_role_has_a_deployment_that_runs_it() -> None:
@@ -58,8 +64,8 @@ def test_every_worker_but_coalescing_is_scaled_by_the_demand_of_its_group() -> N
         assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
         # Or each apply would take the autoscaler's number back.
         assert "replicas" not in deployments[role]["spec"]
-    scaled = {name for name, each in deployments.items() if each["metadata"]["labels"]["freshline.dev/scaled"] == "true"}
-    assert scaled == set(SCALED)
+    labels = {name: each["metadata"]["labels"] for name, each in deployments.items()}
+    assert {name for name in labels if labels[name]["freshline.dev/scaled"] == "true"} == set(SCALED)
 
 
 def test_keda_asks_for_the_same_demand_and_takes_what_is_missing_for_an_error() -> None:
@@ -133,8 +139,11 @@ def test_a_watcher_that_is_blind_is_asked_last() -> None:
 
 
 def test_every_setting_is_one() -> None:
-    names = of_kind("ConfigMap")["freshline-settings"]["data"]
-    for name in names:
+    (base,) = settings_of(K8S / "base")
+    told = (K8S / "base" / base["envs"][0]).read_text().splitlines()
+    for folder in (*(K8S / "overlays").iterdir(), *(K8S / "components").iterdir()):
+        told += [each for generator in settings_of(folder) for each in generator["literals"]]
+    for name in (each.partition("=")[0] for each in told if not each.startswith("#")):
         section, *fields = name.removeprefix("FRESHLINE_").lower().split("__")
         model: Any = Settings.model_fields[section].annotation
         for field in fields:
