@@ -72,6 +72,33 @@ def test_what_production_may_have_beside_is_accepted(control_plane: ControlPlane
     assert sorted(kinds) == sorted([*without, *more])
 
 
+def test_other_settings_are_another_name_so_pods_begin_anew(control_plane: ControlPlane, tmp_path: Path) -> None:
+    more = {
+        "configMapGenerator": [
+            {
+                "name": "freshline-settings",
+                "namespace": "freshline",
+                "behavior": "merge",
+                "literals": ["FRESHLINE_REDIS__URL=redis://elsewhere:6379/0"],
+            }
+        ]
+    }
+    rendered = {each.name: control_plane.kubectl("kustomize", str(each)) for each in OVERLAYS.iterdir()}
+    rendered["own"] = rendered_with(control_plane, tmp_path, more)
+    names = set()
+    for each in rendered.values():
+        documents = list(yaml.safe_load_all(each))
+        (settings,) = (
+            document["metadata"]["name"]
+            for document in documents
+            if document["kind"] == "ConfigMap" and document["metadata"]["name"].startswith("freshline-settings")
+        )
+        pods = [document["spec"]["template"] for document in documents if document["kind"] in {"Deployment", "Job"}]
+        assert {pod["spec"]["containers"][0]["envFrom"][0]["configMapRef"]["name"] for pod in pods} == {settings}
+        names.add(settings)
+    assert len(names) == len(rendered)
+
+
 def test_keda_scales_what_autoscalers_scaled(control_plane: ControlPlane) -> None:
     kinds = accepted(control_plane, control_plane.kubectl("kustomize", str(OVERLAYS / "keda")))
     before = accepted(control_plane, control_plane.kubectl("kustomize", str(OVERLAYS / "production")))

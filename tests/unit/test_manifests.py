@@ -17,7 +17,8 @@ from freshline.roles import COALESCING, LAG, ROLES
 from infra.settings import Settings, TopicSettings
 
 K8S = Path(__file__).parents[2] / "k8s"
-SCALED = [role for role in ROLES if role != LAG]
+# Coalescing does not say how fast it is.
+SCALED = [role for role in ROLES if role not in {LAG, COALESCING}]
 
 
 def documents() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -26,10 +27,22 @@ def documents() -> Iterator[tuple[str, dict[str, Any]]]:
             yield str(path.relative_to(K8S)), document
 
 
+def known_first(series: str, before: str, after: str) -> str:
+    """The query of demand that takes whoever knows first. ``before`` and ``after`` are matchers beside the reason's."""
+    asked = ",".join(each for each in (before, 'reason!="unknown"', after) if each)
+    return f"max by (group) ({series}{{{asked}}}) or max by (group) ({series}{{{before or after}}})"
+
+
 def of_kind(kind: str) -> dict[str, dict[str, Any]]:
     found = {d["metadata"]["name"]: d for _, d in documents() if d.get("kind") == kind}
     found.pop("any", None)
     return found
+
+
+def settings_of(folder: Path) -> list[dict[str, Any]]:
+    """What a folder's kustomization says of our settings."""
+    found = yaml.safe_load((folder / "kustomization.yaml").read_text()).get("configMapGenerator", [])
+    return [each for each in found if each["name"] == "freshline-settings"]
 
 
 def test_every_role_has_a_deployment_that_runs_it() -> None:
@@ -41,7 +54,7 @@ def test_every_role_has_a_deployment_that_runs_it() -> None:
         assert container["resources"].keys() == {"requests", "limits"}
 
 
-def test_every_worker_is_scaled_by_the_demand_of_its_group() -> None:
+def test_every_worker_but_coalescing_is_scaled_by_the_demand_of_its_group() -> None:
     scalers = of_kind("HorizontalPodAutoscaler")
     deployments = of_kind("Deployment")
     assert set(scalers) == set(SCALED)
@@ -51,6 +64,8 @@ def test_every_worker_is_scaled_by_the_demand_of_its_group() -> None:
         assert metric["external"]["target"] == {"type": "AverageValue", "averageValue": "1"}
         # Or each apply would take the autoscaler's number back.
         assert "replicas" not in deployments[role]["spec"]
+    labels = {name: each["metadata"]["labels"] for name, each in deployments.items()}
+    assert {name for name in labels if labels[name]["freshline.dev/scaled"] == "true"} == set(SCALED)
 
 
 def test_keda_asks_for_the_same_demand_and_takes_what_is_missing_for_an_error() -> None:
@@ -61,7 +76,7 @@ def test_keda_asks_for_the_same_demand_and_takes_what_is_missing_for_an_error() 
         (trigger,) = each["spec"]["triggers"]
         group = Settings().group(role)
         asked = trigger["metadata"]
-        assert asked["query"] == f'max by (group) (freshline_demand_replicas{{group="{group}"}})'
+        assert asked["query"] == known_first("freshline_demand_replicas", f'group="{group}"', "")
         assert (trigger["metricType"], asked["threshold"], asked["activationThreshold"]) == ("AverageValue", "1", "0")
         # Or the watcher's absence would be taken for nothing to do.
         assert asked["ignoreNullValues"] == "false"
@@ -97,8 +112,10 @@ def test_thresholds_of_cpu_are_the_guides(choice: str, percent: int) -> None:
 
 
 def test_faust_never_has_more_replicas_than_partitions() -> None:
-    assert of_kind("HorizontalPodAutoscaler")[COALESCING]["spec"]["maxReplicas"] <= TopicSettings().partitions
-    assert of_kind("ScaledObject")[COALESCING]["spec"]["maxReplicaCount"] <= TopicSettings().partitions
+    spec = of_kind("Deployment")[COALESCING]["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
+    # One that is told to leave is a member until it has.
+    assert spec["replicas"] + 1 <= TopicSettings().partitions
 
 
 def test_the_metrics_of_autoscalers_and_of_the_adapter_are_exported() -> None:
@@ -114,9 +131,19 @@ def test_the_metrics_of_autoscalers_and_of_the_adapter_are_exported() -> None:
     assert asked_for <= offered <= exported
 
 
+def test_a_watcher_that_is_blind_is_asked_last() -> None:
+    rules = yaml.safe_load((K8S / "prometheus" / "adapter-rules.yaml").read_text())
+    (rule,) = (rule for rule in rules["externalRules"] if rule["seriesQuery"] == "freshline_demand_replicas")
+    # A comma at the end is PromQL, one at the beginning is not.
+    assert rule["metricsQuery"] == known_first("<<.Series>>", "", "<<.LabelMatchers>>")
+
+
 def test_every_setting_is_one() -> None:
-    names = of_kind("ConfigMap")["freshline-settings"]["data"]
-    for name in names:
+    (base,) = settings_of(K8S / "base")
+    told = (K8S / "base" / base["envs"][0]).read_text().splitlines()
+    for folder in (*(K8S / "overlays").iterdir(), *(K8S / "components").iterdir()):
+        told += [each for generator in settings_of(folder) for each in generator["literals"]]
+    for name in (each.partition("=")[0] for each in told if not each.startswith("#")):
         section, *fields = name.removeprefix("FRESHLINE_").lower().split("__")
         model: Any = Settings.model_fields[section].annotation
         for field in fields:
