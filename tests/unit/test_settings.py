@@ -116,5 +116,7 @@ def test_what_is_set_for_one_role_differs_from_all_in_that_alone() -> None:
 
 def test_a_role_that_there_is_not_is_no_one_to_be_set() -> None:
     settings = Settings(lag=LagSettings(demand_of={"semantic_refresh": DemandSettings(ceiling=4)}))
-    with pytest.raises(SettingsError, match=r"names semantic_refresh, which is no role that is scaled.* semantic-refresh"):
+    with pytest.raises(
+        SettingsError, match=r"names semantic_refresh, which is no role that is scaled.* semantic-refresh"
+    ):
         watched(settings, VOICEASSIST)
