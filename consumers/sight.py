@@ -33,6 +33,8 @@ class Sight:
         self._waits = metrics.sight_waits.labels(group)
         self._progress = progress
         self._moment: Moment | None = None
+        # In all, until transactions could be seen.
+        self.waited_s = 0.0
 
     async def refresh(self) -> Moment:
         """Look at the primary now.
@@ -59,7 +61,7 @@ class Sight:
         moment = await self.refresh()
         in_progress = moment.snapshot.in_progress
         while not all(map(moment.snapshot.sees, in_progress)) and time.monotonic() - started < _LONGEST_OUTLASTING_S:
-            await asyncio.sleep(pause_s)
+            await self._wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             moment = await self.refresh()
         self._waits.observe(time.monotonic() - started)
@@ -103,10 +105,14 @@ class Sight:
                 return None
             # A synchronous standby may be away for hours, and a restart would not bring it back.
             self._progress.waits("a commit to become visible")
-            await asyncio.sleep(pause_s)
+            await self._wait(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
         self._waits.observe(time.monotonic() - started)
         return moment, frozenset(impossible)
+
+    async def _wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self.waited_s += seconds
 
     async def _impossible_among(self, xids: Collection[int]) -> set[int]:
         return {xid for xid in xids if await self._primary.is_future_or_aborted(xid)}

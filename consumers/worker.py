@@ -156,15 +156,15 @@ class Worker:
         started = time.perf_counter()
         is_full = self._log.left_something(fetched)
         slices = await self._read(fetched)
-        decoded_s = time.perf_counter() - started
         await self._upkeep.turn(idle=not slices)
         if not slices:
             return
+        waited_s = self._sight.waited_s
         moment = await self._see(slices)
         if moment is None:
             return
-        # What can't be seen yet is waited for, which is no work.
-        started = time.perf_counter() - decoded_s
+        # That may take hours, and is no work.
+        started += self._sight.waited_s - waited_s
         await self._send_letters(slices)
         first = await self._work.prepare(_changes(slices)) if self._work is not None else None
         calls = self._applier.calls(slices, moment)
