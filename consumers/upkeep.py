@@ -16,6 +16,8 @@ from infra.progress import Progress
 
 _COMMIT_EVERY_S: Final = 1.0
 _CHECK_EVERY_S: Final = 2.0
+# Behind a distant store nothing is applied meanwhile, and whatever is applied is checked there anyway.
+_CHECK_SHARE: Final = 0.05
 
 
 class Upkeep:
@@ -44,8 +46,11 @@ class Upkeep:
             self._due_commit = now + _COMMIT_EVERY_S
             await self.commit()
         if now >= self._due_check:
-            self._due_check = now + _CHECK_EVERY_S
+            await self._applier.finish()
+            started = time.monotonic()
             await self._check(idle=idle)
+            took_s = time.monotonic() - started
+            self._due_check = now + (_CHECK_EVERY_S if idle else max(_CHECK_EVERY_S, took_s / _CHECK_SHARE))
 
     async def commit(self) -> None:
         """Finish what is being applied and tell Kafka: a new epoch begins from what was committed.
@@ -59,7 +64,6 @@ class Upkeep:
             self._committed.update(changed)
 
     async def _check(self, *, idle: bool) -> None:
-        await self._applier.finish()
         await self._positions.check()
         settled = self._positions.settled()
         if not settled:
