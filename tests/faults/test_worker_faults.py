@@ -391,9 +391,12 @@ async def test_nothing_is_cached_while_no_log_is_followed(ground: Ground) -> Non
         async def is_ended() -> bool:
             return not (await ground.state()).epoch
 
+        async def is_unready() -> bool:
+            return not running.progress.is_ready
+
         await eventually(is_ended, "the epoch ends")
         assert await ground.user(1) is None
-        assert not running.progress.is_ready
+        await eventually(is_unready, "it is told that it is not ready")
         await ground.connection.execute(
             "INSERT INTO freshline.slot (slot_name, created_lsn) VALUES ($1, '0/0')", ground.settings.postgres.slot
         )

@@ -27,7 +27,8 @@ from tests.integration.worker_ground import INVALIDATION, SIZES, envelope
 
 DOCUMENTS = ("barn", "harbour", "castle", "station", "garden", "bakery")
 TENANTS = (1, 2, 3)
-EDITS = 150
+EDITS = 100
+ASKED_PER_EDIT = 4
 ASKERS = 6
 # Longer than passages take to follow, so that they often do while an answer is made.
 PRODUCE_S = 0.25
@@ -40,7 +41,7 @@ class Truth:
         # For each document, its versions: text, tenant, and when its event was applied.
         self.versions: dict[int, list[tuple[str, int, float]]] = {}
         self.wrong: list[str] = []
-        self.given = 0
+        self.asked = self.given = 0
         self.longest_s = 0.0
 
     def check(self, number: int, tenant: int, value: Any, asked_at: float) -> None:
@@ -86,7 +87,10 @@ async def edit(ground: AnswerGround, truth: Truth, random: Random) -> None:
             await ground.semantic.ask(document, position, tags=tags)
 
         following.append(asyncio.create_task(follow()))
-        await asyncio.sleep(random.uniform(0, 0.05))
+        # As often as questions are answered, however slowly that goes.
+        enough = truth.asked + random.randint(0, 2 * ASKED_PER_EDIT)
+        while truth.asked < enough:  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.005)
     await asyncio.gather(*following)
     await ground.semantic.all_followed()
 
@@ -106,6 +110,7 @@ async def ask(ground: AnswerGround, truth: Truth, random: Random, done: asyncio.
 
         asked_at = time.monotonic()
         answer = await ground.ask(f"How often was the {place} visited?", produce, tenant=tenant)
+        truth.asked += 1
         if answer.how != "produced":
             truth.check(number, tenant, answer.value, asked_at)
         await asyncio.sleep(0)

@@ -28,7 +28,7 @@ from schemas.voiceassist import VOICEASSIST
 from streams.coalescing import Coalescing, FaustStoppedError, open_coalescing
 from streams.stored import parse_key
 from tests.conftest import MakeSettings
-from tests.integration.worker_ground import encoded, eventually
+from tests.integration.worker_ground import TIMEOUT_S, encoded, eventually
 
 TABLE = "public.documents"
 PARTITIONS = 2
@@ -112,7 +112,7 @@ class DocumentsGround:
         assert [refresh.record_key for refresh in found] == [record.key for record in records]
         return found
 
-    async def until_refreshed(self, *wanted: tuple[int | None, int]) -> list[Refresh]:
+    async def until_refreshed(self, *wanted: tuple[int | None, int], timeout_s: float = TIMEOUT_S) -> list[Refresh]:
         """Wait until these documents are refreshed as of these positions, and return every record."""
 
         async def are_there() -> list[Refresh] | None:
@@ -120,7 +120,7 @@ class DocumentsGround:
             have = {(None if refresh.key is None else refresh.key[0], refresh.lsn) for refresh in found}
             return found if have >= set(wanted) else None
 
-        found: list[Refresh] = await eventually(are_there, f"records for {wanted}")
+        found: list[Refresh] = await eventually(are_there, f"records for {wanted}", timeout_s)
         return found
 
     async def stored(self) -> dict[bytes, bytes]:
