@@ -12,14 +12,15 @@ from bench.scaling.timelines import Sample, figures
 from tests.k8s.world import Makes, Rise
 
 LATENCY_S: Final = 0.25
-# Two workers can do the higher one, three can do it easily: in the middle of a step, where noise changes nothing.
-LOW_PER_S, HIGH_PER_S = 130.0, 1_300.0
+# One worker can do the lower one, and four the higher one: in the middle of a step, where noise changes nothing.
+LOW_PER_S, HIGH_PER_S = 250.0, 2_500.0
 # Ten stabilisation windows.
 LONG_S: Final = 200.0
 HELD_S: Final = 100.0
 OUTAGE_S: Final = 120.0
-# Some 750 records a second: half of the load, and hardly more than one can do, of eight.
+# Some 750 records a second, which is less than one worker can do, of eight, and than comes.
 SATURATED_BYTES_PER_S: Final = 300_000.0
+SATURATING_PER_S: Final = 1_200.0
 
 
 @pytest.mark.timeout(3_600)
@@ -76,7 +77,7 @@ async def test_where_the_store_can_do_no_more_the_replicas_stop_rising(makes: Ma
             events.per_s = LOW_PER_S
             await timeline.reaches("one is enough", lambda s: s.replicas == s.running == s.demand == 1, 300, for_s=30)
             world.store.of_all.bytes_per_s = SATURATED_BYTES_PER_S
-            events.per_s = HIGH_PER_S
+            events.per_s = SATURATING_PER_S
             await timeline.reaches("it is seen", lambda s: s.reason == "saturated", 400)
             await timeline.reaches(
                 "no more than are of use", lambda s: s.replicas == s.running == s.demand, 300, for_s=10
