@@ -129,10 +129,10 @@ class LagWatch:
         # A group of which no broker has ever heard has no members.
         count = members.get(group.group) if group.group in self._listed else 0
         committed = facts.committed.get(group.group)
-        if committed is None:
-            return self._scalings[group.group].see(now_s, replace(group, members=count), None)
-        said = [WorkDone.decode(each.metadata) for each in committed.values()]
-        work = [each for each in said if each is not None]
+        work: list[WorkDone] | None = None
+        if committed is not None:
+            said = (WorkDone.decode(each.metadata) for each in committed.values())
+            work = [each for each in said if each is not None]
         return self._scalings[group.group].see(now_s, replace(group, members=count), work)
 
     def unknown(self) -> list[GroupLag]:
