@@ -23,7 +23,7 @@ CLUSTER: Final = Path(__file__).parents[1] / "results" / "cluster"
 PARTITIONS: Final = 8
 # What is promised there. Syncs, windows and pods are as much quicker than in a cluster as this is than the default.
 RECOVERY_S: Final = 15.0
-RATE_PER_S: Final = 650.0
+RATE_PER_S: Final = 870.0
 # As in tests/k8s/overlay.
 BEHAVIOUR: Final = Behaviour((Policy("Percent", 100, 15),), (Policy("Percent", 50, 15),), 0, 20)
 PACE: Final = Pace(look_s=1, sync_s=1, stale_s=2, pod_starts_s=6, rebalance_s=4)

@@ -15,11 +15,11 @@ from fnmatch import fnmatchcase
 import msgspec
 from msgspec.structs import replace
 
+from freshline.lag.history import GroupHistory
 from freshline.lag.partition import Lag, lag_of, next_offset
 from freshline.lag.rates import Arrivals
-from freshline.lag.report import GroupLag, PartitionLag
+from freshline.lag.report import GroupLag
 from freshline.lag.scaling import Scaling
-from freshline.lag.status import Standing, Status, status_of, stood
 from infra.kafka.log import Partition
 from infra.kafka.observer import Bounds, Committed, Observer, Unread
 from infra.kafka.topic_ids import TopicNow
@@ -57,16 +57,6 @@ class _Facts(msgspec.Struct, frozen=True):
     bounds: Mapping[Partition, Bounds]
 
 
-class _History:
-    """What is remembered of one group."""
-
-    def __init__(self) -> None:
-        self.places = Arrivals[Partition]()
-        self.standing: dict[Partition, Standing] = {}
-        # All partitions that it was seen with: they are unknown, not gone, while nobody answers.
-        self.partitions: set[Partition] = set()
-
-
 class LagWatch:
     """Watches. Takes an open observer; closes nothing."""
 
@@ -91,7 +81,7 @@ class LagWatch:
         self._clock = clock
         self._now = now
         self._ends = Arrivals[tuple[Partition, str]]()
-        self._histories: dict[str, _History] = {}
+        self._histories: dict[str, GroupHistory] = {}
         self._scalings = {group: Scaling(targets) for group, targets in watched.scaled.items()}
         self._unread: dict[tuple[Partition, str, int], Unread] = {}
         # Groups that a broker named once. Where none does any more, the group is gone, or its coordinator is away.
@@ -137,18 +127,8 @@ class LagWatch:
 
     def unknown(self) -> list[GroupLag]:
         """What can be said while no broker answers: of everything seen so far, that it is not known."""
-        found = [
-            GroupLag(
-                group,
-                [
-                    PartitionLag(partition.topic, partition.partition, "unknown")
-                    for partition in sorted(history.partitions)
-                ],
-                is_known=False,
-            )
-            for group, history in self._histories.items()
-        ]
         now_s = self._clock()
+        found = [history.unknown() for history in self._histories.values()]
         return [
             self._scalings[each.group].see(now_s, each, None) if each.group in self._scalings else each
             for each in found
@@ -162,7 +142,7 @@ class LagWatch:
         places = {
             (partition, next_offset(places.get(partition), facts.bounds[partition]))
             for group, places in facts.committed.items()
-            for partition in self._partitions(group, facts)
+            for partition in _partitions(self._topics(group, facts), facts)
             if partition in facts.bounds
         }
         known: dict[tuple[Partition, str, int], Unread] = {}
@@ -192,12 +172,6 @@ class LagWatch:
         committed = {partition.topic for partition in facts.committed.get(group, ())}
         return committed.union(self._watched.topics.get(group, ())) & facts.topics.keys()
 
-    def _partitions(self, group: str, facts: _Facts) -> set[Partition]:
-        """Those of every topic that it reads."""
-        return {
-            Partition(topic, number) for topic in self._topics(group, facts) for number in facts.topics[topic].leaders
-        }
-
     def _group(
         self,
         group: str,
@@ -206,54 +180,38 @@ class LagWatch:
         arrivals: Mapping[Partition, float],
         now_s: float,
     ) -> GroupLag:
-        history = self._histories.setdefault(group, _History())
-        committed = facts.committed.get(group)
-        # A topic of which no broker says more than that it exists: its partitions are the ones that were seen.
-        silent = {topic for topic in self._topics(group, facts) if not facts.topics[topic].leaders}
-        seen = history.partitions.union(committed or ())
-        if committed is not None or not history.partitions:
-            history.partitions = self._partitions(group, facts) | {p for p in seen if p.topic in silent}
-        is_known = committed is not None and silent <= {partition.topic for partition in history.partitions}
-        lags: dict[Partition, Lag | None] = {}
-        for partition in sorted(history.partitions):
-            bounds = facts.bounds.get(partition)
-            lags[partition] = None
-            if committed is not None and bounds is not None:
-                place = next_offset(committed.get(partition), bounds)
-                first = unread.get((partition, place))
-                if place >= bounds.end or first is not None:
-                    lags[partition] = lag_of(committed.get(partition), bounds, first, self._now() * 1000)
-        history.places.see(now_s, {p: lag.next_offset for p, lag in lags.items() if lag is not None})
-        service = history.places.per_s()
-        has_members = facts.states.get(group, "Dead") not in _WITHOUT_MEMBERS
-        found: list[PartitionLag] = []
-        for partition, lag in lags.items():
-            if lag is None:
-                found.append(PartitionLag(partition.topic, partition.partition, "unknown"))
-                continue
-            standing = stood(history.standing.pop(partition, None), lag, now_s)
-            if standing is not None:
-                history.standing[partition] = standing
-            found.append(
-                PartitionLag(
-                    partition.topic,
-                    partition.partition,
-                    self._status(lag, standing, now_s, has_members=has_members),
-                    messages=lag.messages,
-                    seconds=lag.seconds,
-                    arrival_per_s=arrivals.get(partition),
-                    service_per_s=service.get(partition),
-                    overtaken=lag.overtaken,
-                )
+        history = self._histories.get(group)
+        if history is None:
+            history = self._histories[group] = GroupHistory(
+                group, lagging_s=self._watched.lagging_s, stalled_s=self._watched.stalled_s
             )
-        return GroupLag(group, found, is_known=is_known)
-
-    def _status(self, lag: Lag, standing: Standing | None, now_s: float, *, has_members: bool) -> Status:
-        return status_of(
-            lag,
-            standing,
+        committed = facts.committed.get(group)
+        topics = self._topics(group, facts)
+        silent = {topic for topic in topics if not facts.topics[topic].leaders}
+        partitions = history.known_partitions(committed, _partitions(topics, facts), silent)
+        return history.report(
             now_s,
-            has_members=has_members,
-            lagging_s=self._watched.lagging_s,
-            stalled_s=self._watched.stalled_s,
+            {each: self._lag(each, committed, facts.bounds.get(each), unread) for each in partitions},
+            arrivals,
+            has_members=facts.states.get(group, "Dead") not in _WITHOUT_MEMBERS,
+            is_known=committed is not None and silent <= {partition.topic for partition in partitions},
         )
+
+    def _lag(
+        self,
+        partition: Partition,
+        committed: Mapping[Partition, Committed] | None,
+        bounds: Bounds | None,
+        unread: Mapping[tuple[Partition, int], Unread],
+    ) -> Lag | None:
+        if committed is None or bounds is None:
+            return None
+        place = next_offset(committed.get(partition), bounds)
+        first = unread.get((partition, place))
+        if place < bounds.end and first is None:
+            return None
+        return lag_of(committed.get(partition), bounds, first, self._now() * 1000)
+
+
+def _partitions(topics: Collection[str], facts: _Facts) -> set[Partition]:
+    return {Partition(topic, number) for topic in topics for number in facts.topics[topic].leaders}

@@ -16,7 +16,7 @@ import pytest
 from infra.local.stack import LocalStack
 from tests.conftest import MakeSettings
 from tests.faults.processes import ROOT, WorkerProcess, environment, supervised
-from tests.integration.test_coalescing import PARTITIONS, DocumentsGround, event, open_documents_ground
+from tests.integration.coalescing_ground import PARTITIONS, DocumentsGround, event, open_documents_ground
 from tests.integration.worker_ground import TIMEOUT_S, eventually
 
 ROLE = "coalescing"

@@ -39,14 +39,17 @@ GIVEN: Final = {("requests", "cpu"): 0.5, ("limits", "cpu"): 1.5,
 class Kubelet(BaseHTTPRequestHandler):
     """What is scraped, and kube-state-metrics in one."""
 
-    began_s = time.time() - MINUTES * 60
+    began_s = 0.0
     scrapes = 0
 
     def do_GET(self) -> None:
         """Tell the next minute."""
+        if not Kubelet.scrapes:
+            # Not before it is asked: Prometheus takes nothing that is older than an hour.
+            Kubelet.began_s = time.time() - MINUTES * 60
         minute = min(Kubelet.scrapes, MINUTES)
         Kubelet.scrapes += 1
-        at_ms = round((self.began_s + minute * 60) * 1000)
+        at_ms = round((Kubelet.began_s + minute * 60) * 1000)
         told = "".join(f"{series} {at_ms}\n" for series in _series(minute)).encode()
         self.send_response(200)
         self.send_header("Content-Type", "text/plain; version=0.0.4")
