@@ -33,6 +33,8 @@ _METADATA_BACKOFF_S: Final = 0.1
 _MAX_REQUEST_BYTES: Final = 20 * 1024 * 1024
 _LINGER_S: Final = 0.002
 _RECORDS_PER_FETCH: Final = 1_000
+# A seek waits for the fetch that is under way, and a rebalance for the seek.
+_FETCH_TIMEOUT_S: Final = 0.2
 _CAREFUL_TIMEOUT_S: Final = 0.1
 _CAREFUL_RECORDS: Final = 500
 
@@ -55,6 +57,12 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
 
     Worker = _DaemonThread
     _is_careful = False
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Faust drops what was fetched of partitions that are no longer active when it arrives. If a seek came between,
+        # what was sought would be dropped, too, and a recovery that waits for it would never end.
+        self._fetching_or_seeking = asyncio.Lock()
 
     def _create_worker_consumer(self, transport: Any) -> AIOKafkaConsumer:
         consumer = super()._create_worker_consumer(transport)
@@ -102,16 +110,32 @@ class _ConsumerThread(driver.AIOKafkaConsumerThread):
         self,
         consumer: AIOKafkaConsumer,
         active_partitions: set[TopicPartition] | None,
-        timeout: float | None = None,
+        timeout: float | None = None,  # noqa: ARG002 - ours is shorter
         max_records: int | None = None,
     ) -> Any:
-        """As the base does, but a record with a header whose name is not UTF-8 does not end it: it is passed over."""
-        partitions = list(active_partitions or ())
-        if self._is_careful:
-            return await self._fetch_one_by_one(consumer, partitions)
+        """As the base does, of the partitions that are active at its beginning, and never while there is a seek.
+
+        A record with a header whose name is not UTF-8 does not end it: it is passed over.
+        """
+        async with self._fetching_or_seeking:
+            # The set that Faust hands over changes under way; and to the driver, no partitions are all.
+            partitions = list(active_partitions or ())
+            if not partitions:
+                return {}
+            if self._is_careful:
+                return await self._fetch_one_by_one(consumer, partitions)
+            return await self._fetch_together(consumer, partitions, max_records)
+
+    async def _seek_wait(self, consumer: AIOKafkaConsumer, partitions: Mapping[TopicPartition, int]) -> None:
+        async with self._fetching_or_seeking:
+            await super()._seek_wait(consumer, cast("Any", partitions))
+
+    async def _fetch_together(
+        self, consumer: AIOKafkaConsumer, partitions: list[TopicPartition], max_records: int | None
+    ) -> Any:
         before = {partition: _position(consumer, partition) for partition in partitions}
         try:
-            return await super()._fetch_records(consumer, cast("Any", active_partitions), timeout, max_records)
+            return await super()._fetch_records(consumer, cast("Any", set(partitions)), _FETCH_TIMEOUT_S, max_records)
         except UnicodeDecodeError:
             # What the driver handed out along with it is lost: once more, and with care.
             for partition, offset in before.items():
@@ -168,6 +192,15 @@ class StreamConsumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> _ConsumerThread:
         return _ConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_assigned(self, assigned: set[TopicPartition], generation_id: int = 0) -> None:
+        """Read nothing before the tables are restored.
+
+        Faust stops the flow when partitions are taken away: not that of a member that had none. It would read what is
+        new to it from anywhere, before anybody knows what to do with it.
+        """
+        self.stop_flow()
+        await super().on_partitions_assigned(cast("Any", assigned), generation_id)
 
     async def seek_to_committed(self) -> Mapping[TopicPartition, int]:
         """Leave it to whoever opened the partitions.

@@ -6,12 +6,14 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 from aiokafka.record.util import calc_crc32c
+from faust.agents.manager import AgentManager
 from prometheus_client import CollectorRegistry
 
 from freshline.source.topics import apply_topics
@@ -411,3 +413,38 @@ async def test_a_worker_whose_faust_stops_by_itself_ends(ground: DocumentsGround
         await coalescing._app.crash(RuntimeError("for the test"))
         with pytest.raises(FaustStoppedError):
             await task
+
+
+async def test_a_member_that_waited_for_its_turn_restores_what_it_takes_over(
+    ground: DocumentsGround, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ground.settings = patient(ground.settings)
+    async with AsyncExitStack() as stack:
+        contexts = [AsyncExitStack() for _ in range(PARTITIONS + 1)]
+        members = [
+            await (await stack.enter_async_context(each)).enter_async_context(ground.worker()) for each in contexts
+        ]
+        for number in range(10):
+            await ground.change(number, number + 1)
+
+        async def have_all() -> bool:
+            return sum(member.coalescing.coalescer.pending for member in members) == 10
+
+        await eventually(have_all, "all edits are pending")
+        (waiting_one,) = [member for member in members if not member.coalescing.coalescer.lanes]
+        rebalanced = AgentManager.on_rebalance
+
+        async def slowly(manager: AgentManager, *partitions: Any) -> None:
+            # It waits for records all the while, and would be given those of its changelogs once it seeks there.
+            await asyncio.sleep(1.5)
+            await rebalanced(manager, *partitions)
+
+        monkeypatch.setattr(AgentManager, "on_rebalance", slowly)
+        for member, context in zip(members, contexts, strict=True):
+            if member is not waiting_one:
+                await context.aclose()
+
+        async def has_all() -> bool:
+            return waiting_one.coalescing.coalescer.pending == 10
+
+        await eventually(has_all, "what was pending is restored")
