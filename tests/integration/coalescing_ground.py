@@ -23,7 +23,7 @@ from schemas.refresh import Refresh, decode_refresh
 from schemas.voiceassist import VOICEASSIST
 from streams.coalescing import Coalescing, open_coalescing
 from streams.stored import parse_key
-from tests.integration.worker_ground import TIMEOUT_S, encoded, eventually
+from tests.integration.worker_ground import TIMEOUT_S, Running, encoded, eventually
 
 TABLE = "public.documents"
 PARTITIONS = 2
@@ -44,32 +44,13 @@ def event(op: str, row: Mapping[str, Any] | None, lsn: int | None, **changes: An
 
 
 @dataclass
-class RunningCoalescing:
+class RunningCoalescing(Running):
     """A worker that runs in the test's own loop."""
 
     coalescing: Coalescing
     progress: Progress
     registry: CollectorRegistry
     task: asyncio.Task[None]
-
-    async def until_ready(self) -> None:
-        """Wait until it has its place in the log and nothing is left to read."""
-
-        async def is_ready() -> bool:
-            if self.task.done():
-                self.task.result()
-            return self.progress.is_ready
-
-        await eventually(is_ready, "the worker is ready")
-
-    def count(self, name: str, **labels: str) -> float:
-        """A metric's value, the sum over all labels that are not named."""
-        return sum(
-            sample.value
-            for metric in self.registry.collect()
-            for sample in metric.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
 
 
 class DocumentsGround:

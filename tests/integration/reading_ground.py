@@ -33,6 +33,7 @@ from schemas.entry import ABSENT, LAYOUT, VALUE, Header, Kind, pack
 from schemas.errors import StoreUnavailableError
 from schemas.voiceassist import VOICEASSIST
 from schemas.wal import Snapshot
+from tests.integration.worker_ground import Counted
 
 TIMEOUT_S = 60.0
 FIELD = "w:test/topic/0"
@@ -53,20 +54,11 @@ async def eventually(holds: Callable[[], Any], what: str, timeout_s: float = TIM
 
 
 @dataclass
-class Opened:
+class Opened(Counted):
     """A cache and what it counted."""
 
     cache: Cache
     registry: CollectorRegistry
-
-    def count(self, name: str, **labels: str) -> float:
-        """A metric's value, the sum over all labels that are not named."""
-        return sum(
-            sample.value
-            for metric in self.registry.collect()
-            for sample in metric.samples
-            if sample.name == name and labels.items() <= sample.labels.items()
-        )
 
     async def until_l1_serves(self) -> None:
         """Wait until what is read is also kept."""

@@ -107,28 +107,10 @@ def encoded(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
-@dataclass(frozen=True)
-class RunningWorker:
-    """A worker that runs in the test's own loop."""
+class Counted:
+    """What has metrics of its own."""
 
-    worker: Worker
-    progress: Progress
     registry: CollectorRegistry
-    task: asyncio.Task[None]
-
-    async def until_ready(self) -> None:
-        """Wait until it has its place in the log and nothing is left to apply."""
-
-        async def is_ready() -> bool:
-            if self.task.done():
-                self.task.result()
-            return self.progress.is_ready
-
-        await eventually(is_ready, "the worker is ready")
-
-    async def waits_for_a_commit(self) -> bool:
-        """Whether it read a change that nobody can see yet."""
-        return "visible" in self.progress.describe()
 
     def count(self, name: str, **labels: str) -> float:
         """A metric's value, the sum over all labels that are not named."""
@@ -138,6 +120,37 @@ class RunningWorker:
             for sample in metric.samples
             if sample.name == name and labels.items() <= sample.labels.items()
         )
+
+
+class Running(Counted):
+    """A worker that runs in the test's own loop."""
+
+    progress: Progress
+    task: asyncio.Task[None]
+
+    async def until_ready(self) -> None:
+        """Wait until it has its place in the log and nothing is left to do."""
+
+        async def is_ready() -> bool:
+            if self.task.done():
+                self.task.result()
+            return self.progress.is_ready
+
+        await eventually(is_ready, "the worker is ready")
+
+
+@dataclass(frozen=True)
+class RunningWorker(Running):
+    """A worker that runs in the test's own loop."""
+
+    worker: Worker
+    progress: Progress
+    registry: CollectorRegistry
+    task: asyncio.Task[None]
+
+    async def waits_for_a_commit(self) -> bool:
+        """Whether it read a change that nobody can see yet."""
+        return "visible" in self.progress.describe()
 
 
 class Ground:
