@@ -78,13 +78,22 @@ class Scene:
     async def gets_on(self) -> None:
         """Wait until every group moves."""
         before = await self.applied()
+        standing = {self.settings.group(role) for role in ROLES}
 
         async def moves() -> bool:
             now = await self.applied()
             moved = {name for name, offset in now.items() if offset > before.get(name, 0)}
-            return all(any(self.settings.group(role) in name for name in moved) for role in ROLES)
+            standing.difference_update([group for group in standing if any(group in name for name in moved)])
+            return not standing
 
-        await eventually(moves, "workers get on")
+        try:
+            await eventually(moves, "workers get on")
+        except AssertionError as error:
+            runs = {"first": self.first.runs, "second": self.second.runs}
+            error.add_note(
+                f"standing: {sorted(standing)}; running: {runs}; before: {before}; now: {await self.applied()}"
+            )
+            raise
 
     # The faults, in the order in which they happen.
 

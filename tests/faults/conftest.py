@@ -1,0 +1,20 @@
+"""What the killed and restarted processes said, beside a failure: nobody else will be there to look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LAST_LINES = 60
+
+
+@pytest.fixture(autouse=True)
+def _logs_beside_a_failure(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[None]:
+    """Show the end of each log in the test's own folder where the test fails."""
+    yield
+    for log in sorted(tmp_path.rglob("*.log")):
+        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        # Pytest shows those of the last phase, too.
+        request.node.add_report_section("teardown", log.stem, "\n".join(lines))
