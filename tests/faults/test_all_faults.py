@@ -28,7 +28,7 @@ from freshline.reference.population import Population
 from freshline.reference.queries import CONVERSATIONS_OF_USER, DERIVATIONS, MESSAGES_OF_CONVERSATION
 from freshline.reference.reads import CachedReads
 from freshline.roles import CACHE_ROLES, SINKS
-from freshline.source.connector import apply_connector
+from freshline.source.connector import apply_connector, connector_report
 from freshline.source.database import prepare_database
 from freshline.source.topics import apply_topics
 from freshline.verification.quiet import wait_until_quiet
@@ -90,9 +90,9 @@ class Scene:
             await eventually(moves, "workers get on")
         except AssertionError as error:
             runs = {"first": self.first.runs, "second": self.second.runs}
-            error.add_note(
-                f"standing: {sorted(standing)}; running: {runs}; before: {before}; now: {await self.applied()}"
-            )
+            source = (await connector_report(self.settings, VOICEASSIST)).status
+            error.add_note(f"standing: {sorted(standing)}; running: {runs}; source: {source}")
+            error.add_note(f"before: {before}; now: {await self.applied()}")
             raise
 
     # The faults, in the order in which they happen.
