@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 
-from infra.kafka.log import Partition, kafka_errors
+from infra.kafka.driver import kafka_errors, stop_consumer
+from infra.kafka.log import Partition
 from infra.kafka.topic_ids import topic_ids
 
 _REQUEST_TIMEOUT_MS: Final = 15_000
@@ -88,4 +89,4 @@ async def open_source_log(arguments: Mapping[str, Any]) -> AsyncIterator[SourceL
             await consumer.start()
         yield SourceLog(consumer)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from infra.kafka.log import Partition, Record, kafka_errors
+from infra.kafka.driver import kafka_errors, stop_consumer
+from infra.kafka.log import Partition, Record
 from infra.kafka.topic_ids import topic_ids
 from infra.kafka.topics import open_topics
 from schemas.errors import FreshlineError
@@ -106,4 +107,4 @@ async def open_browser(arguments: Mapping[str, Any]) -> AsyncIterator[LogBrowser
             await consumer.start()
         yield LogBrowser(consumer, arguments)
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)

@@ -6,8 +6,8 @@ seeks to where the copies stand, so what was fetched before that is never used.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias, cast
 
@@ -17,12 +17,12 @@ from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
     IllegalStateError,
-    KafkaError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
 
 from infra.kafka.assignment import EvenTopicsAssignor
+from infra.kafka.driver import ANSWER_TIMEOUT_S, answering, kafka_errors, stop_consumer
 from infra.kafka.topic_ids import topic_ids
 from schemas.errors import FreshlineError, NotOpenError, StoreUnavailableError
 
@@ -40,31 +40,15 @@ class UnreadableBatchError(FreshlineError):
 
 # What the driver holds of one partition while nobody reads, as when a store is away; a larger batch is held alone.
 _PARTITION_FETCH_BYTES: Final = 1024 * 1024
-# After it a broker that does not answer is taken for one that is away.
-_REQUEST_TIMEOUT_MS: Final = 15_000
+_REQUEST_TIMEOUT_MS: Final = round(ANSWER_TIMEOUT_S * 1000)
+# Nobody depends on a commit, and whoever is asked to stop waits for one.
+_COMMIT_TIMEOUT_S: Final = 5.0
 # Commits that a rebalance overtakes. They are hints for a new epoch, and the next one makes good for them.
 _OVERTAKEN: Final = (CommitFailedError, IllegalGenerationError, RebalanceInProgressError, UnknownMemberIdError)
 # How long a partition's next record is waited for while they are read one by one.
 _CAREFUL_TIMEOUT_MS: Final = 100
 # Liveness is judged by progress, not by how often records are asked for: a store that is away may take hours.
 _MAX_POLL_INTERVAL_MS: Final = 24 * 60 * 60 * 1000
-
-
-@contextmanager
-def kafka_errors() -> Iterator[None]:
-    """Turn the driver's errors into ours.
-
-    Raises:
-        StoreUnavailableError: Kafka does not answer or refuses us.
-    """
-    try:
-        yield
-    except (KafkaError, OSError) as error:
-        msg = (
-            f"Kafka can't be used: {error or type(error).__name__}. Check FRESHLINE_KAFKA__BOOTSTRAP_SERVERS "
-            "and that the topics exist (`freshline topics apply`)."
-        )
-        raise StoreUnavailableError(msg) from error
 
 
 class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka has no types
@@ -135,8 +119,8 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 await observer.start()
                 await consumer.start()
         except BaseException:
-            await consumer.stop()
-            await observer.stop()
+            await stop_consumer(consumer)
+            await stop_consumer(observer)
             raise
         self._consumer, self._observer = consumer, observer
         return self
@@ -148,9 +132,9 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         consumer, self._consumer = self._consumer, None
         observer, self._observer = self._observer, None
         if consumer is not None:
-            await consumer.stop()
+            await stop_consumer(consumer)
         if observer is not None:
-            await observer.stop()
+            await stop_consumer(observer)
 
     @property
     def _observing(self) -> AIOKafkaConsumer:
@@ -250,7 +234,7 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     async def bounds(self, partitions: Collection[Partition]) -> dict[Partition, tuple[int, int]]:
         """First offset and the one after the last, by partition."""
-        with kafka_errors():
+        async with answering():
             first = await self._observing.beginning_offsets(list(partitions))
             last = await self._observing.end_offsets(list(partitions))
         return {partition: (first[partition], last[partition]) for partition in partitions}
@@ -258,12 +242,15 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
     async def positions(self, partitions: Collection[Partition]) -> dict[Partition, int]:
         """The offsets that are read next, of those that it has. Beyond the last record lie markers of transactions."""
         owned = self.owned()
-        with kafka_errors():
-            return {p: await self._open.position(p) for p in partitions if p in owned}
+        found = {}
+        for partition in owned.intersection(partitions):
+            async with answering():
+                found[partition] = await self._open.position(partition)
+        return found
 
     async def topic_ids(self) -> dict[str, str]:
         """The ids of those of its topics that exist. A topic made anew has another one."""
-        with kafka_errors():
+        async with answering():
             # The driver has no public way to send a request of its own kind.
             found = await topic_ids(self._observing._client, self.topics)  # noqa: SLF001
             if found != self._topic_ids:
@@ -274,8 +261,11 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
 
     async def committed(self, partitions: Collection[Partition]) -> dict[Partition, int | None]:
         """The group's committed offsets; None where there is none."""
-        with kafka_errors():
-            return {partition: await self._open.committed(partition) for partition in partitions}
+        found = {}
+        for partition in partitions:
+            async with answering():
+                found[partition] = await self._open.committed(partition)
+        return found
 
     async def all_partitions(self) -> set[Partition]:
         """Every partition of the topics that it reads, whoever has it."""
@@ -297,7 +287,7 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         if not kept:
             return True
         try:
-            with kafka_errors():
+            async with answering(_COMMIT_TIMEOUT_S):
                 await self._open.commit(kept)
         except StoreUnavailableError as error:
             if isinstance(error.__cause__, _OVERTAKEN):

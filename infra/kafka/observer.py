@@ -29,8 +29,9 @@ from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.record.memory_records import MemoryRecords
 
+from infra.kafka.driver import kafka_errors
 from infra.kafka.group_states import group_states
-from infra.kafka.log import Partition, kafka_errors
+from infra.kafka.log import Partition
 from infra.kafka.topic_ids import TopicNow, topics_now
 from infra.logs import logger
 

@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import MessageSizeTooLargeError, RecordListTooLargeError
 
-from infra.kafka.log import kafka_errors
+from infra.kafka.driver import kafka_errors
 from schemas.errors import FreshlineError, NotOpenError, StoreUnavailableError
 
 _MAX_REQUEST_BYTES: Final = 20 * 1024 * 1024

@@ -308,6 +308,38 @@ async def test_a_broker_that_restarts_is_waited_for(ground: Ground, stack: Local
         assert running.count("freshline_epochs_total") == 1
 
 
+async def test_a_broker_that_is_away_for_long_is_waited_for(ground: Ground, stack: LocalStack) -> None:
+    async with ground.worker(stuck_after_s=20) as running:
+        await ground.change_user(user(1, name="before"))
+        await ground.user_is(1, name="before")
+        await stack.kafka.kill()
+        try:
+
+            async def has_waited_for_it() -> bool:
+                assert running.progress.is_alive
+                return running.count("freshline_store_away_total") > 5
+
+            await eventually(has_waited_for_it, "the worker waits for Kafka")
+        finally:
+            await stack.kafka.start()
+        await ground.change_user(user(1, name="after"))
+        await ground.user_is(1, name="after")
+        await running.until_ready()
+        assert running.count("freshline_epochs_total") == 1
+
+
+async def test_a_worker_stops_while_the_broker_is_away(ground: Ground, stack: LocalStack) -> None:
+    try:
+        async with ground.worker():
+            await ground.change_user(user(1, name="last"))
+            await ground.user_is(1, name="last")
+            await stack.kafka.kill()
+            started = time.monotonic()
+        assert time.monotonic() - started < 20
+    finally:
+        await stack.kafka.start()
+
+
 async def test_postgres_that_restarts_is_waited_for(ground: Ground, stack: LocalStack) -> None:
     async with ground.worker() as running:
         await ground.change_user(user(1, name="before"))

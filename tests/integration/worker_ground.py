@@ -294,15 +294,18 @@ class Ground:
     # Workers.
 
     @asynccontextmanager
-    async def worker(self, role: str = WRITE_THROUGH, *, ready: bool = True) -> AsyncIterator[RunningWorker]:
+    async def worker(
+        self, role: str = WRITE_THROUGH, *, ready: bool = True, stuck_after_s: float = 60
+    ) -> AsyncIterator[RunningWorker]:
         """A worker that runs until the end of the block, and is then stopped gracefully.
 
         Args:
             role: what it does.
             ready: wait until it has its place; what is committed before that creates no entries.
+            stuck_after_s: after how long without progress it is stuck.
         """
         registry = CollectorRegistry()
-        progress = Progress()
+        progress = Progress(stuck_after_s)
         async with open_worker(role, self.settings, VOICEASSIST, Metrics(registry), progress) as worker:
             task = asyncio.create_task(worker.run())
             running = RunningWorker(worker, progress, registry, task)
