@@ -17,6 +17,7 @@ from aiokafka.errors import (
     CommitFailedError,
     IllegalGenerationError,
     IllegalStateError,
+    KafkaError,
     RebalanceInProgressError,
     UnknownMemberIdError,
 )
@@ -24,7 +25,10 @@ from aiokafka.errors import (
 from infra.kafka.assignment import EvenTopicsAssignor
 from infra.kafka.driver import ANSWER_TIMEOUT_S, answering, kafka_errors, stop_consumer
 from infra.kafka.topic_ids import topic_ids
+from infra.logs import logger
 from schemas.errors import FreshlineError, NotOpenError, StoreUnavailableError
+
+_log = logger("log")
 
 Partition: TypeAlias = TopicPartition
 Record: TypeAlias = "ConsumerRecord[bytes | None, bytes | None]"
@@ -109,8 +113,7 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         Raises:
             StoreUnavailableError: Kafka does not answer.
         """
-        consumer = AIOKafkaConsumer(**self._options)
-        consumer.subscribe(topics=list(self.topics), listener=self)
+        consumer = self._member()
         observer = AIOKafkaConsumer(
             **self._arguments, isolation_level="read_committed", request_timeout_ms=_REQUEST_TIMEOUT_MS
         )
@@ -135,6 +138,11 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             await stop_consumer(consumer)
         if observer is not None:
             await stop_consumer(observer)
+
+    def _member(self) -> AIOKafkaConsumer:
+        consumer = AIOKafkaConsumer(**self._options)
+        consumer.subscribe(topics=list(self.topics), listener=self)
+        return consumer
 
     @property
     def _observing(self) -> AIOKafkaConsumer:
@@ -180,6 +188,8 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             UnreadableBatchError: a header's name is not UTF-8, say. The next fetches find out which record it is.
             StoreUnavailableError: Kafka does not answer.
         """
+        if _is_out(self._open):
+            await self._join_again()
         if self._is_careful:
             return await self._fetch_one_by_one(max_records=max_records)
         try:
@@ -191,6 +201,15 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         except UnicodeDecodeError as error:
             self._is_careful = True
             raise UnreadableBatchError("A record has a header whose name is not UTF-8.") from error
+
+    async def _join_again(self) -> None:
+        """Become another member. What is assigned to it is handed over as always."""
+        _log.warning("joins_again", group=self.group)
+        with suppress(KafkaError):  # whatever ended the former one
+            await stop_consumer(self._open)
+        self._consumer = self._member()
+        with kafka_errors():
+            await self._consumer.start()
 
     def left_something(self, fetched: Mapping[Partition, Sequence[Record]]) -> bool:
         """Whether, when these were fetched, there was more behind them that can be read."""
@@ -294,3 +313,18 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
                 return False
             raise
         return True
+
+
+def _is_out(member: AIOKafkaConsumer) -> bool:
+    """Whether it no longer belongs to its group and never will.
+
+    A heartbeat that is answered by an error that the driver does not know ends them all. Nobody tells the member then
+    that others have its partitions, and each fetch raises that error, also when its cause is long gone.
+    """
+    coordinator = member._coordinator  # noqa: SLF001 - the driver does not say it otherwise
+    if coordinator is None:  # it did not start
+        return True
+    tasks = (coordinator._coordination_task, coordinator._heartbeat_task)  # noqa: SLF001
+    return any(
+        task is not None and task.done() and not task.cancelled() and task.exception() is not None for task in tasks
+    )

@@ -13,6 +13,8 @@ import psutil
 import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic, RecordsToDelete
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.errors import KafkaError
 
 from infra.local.stack import LocalStack
 from infra.redis.coherence import NO_FLOOR_YET
@@ -326,6 +328,33 @@ async def test_a_broker_that_is_away_for_long_is_waited_for(ground: Ground, stac
         await ground.user_is(1, name="after")
         await running.until_ready()
         assert running.count("freshline_epochs_total") == 1
+
+
+async def test_a_member_whose_heartbeats_ended_joins_again(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A broker answers so for a moment, which can't be made to last: a right is missing, or it failed inside.
+    heartbeat = GroupCoordinator._do_heartbeat
+    was_refused = asyncio.Event()
+
+    async def refused_once(coordinator: GroupCoordinator) -> bool:
+        if was_refused.is_set():
+            return bool(await heartbeat(coordinator))
+        was_refused.set()
+        raise KafkaError("an error that the driver does not know")
+
+    async with ground.worker() as running:
+        await ground.change_user(user(1, name="before"))
+        await ground.user_is(1, name="before")
+        monkeypatch.setattr(GroupCoordinator, "_do_heartbeat", refused_once)
+        await was_refused.wait()
+        async with ground.worker() as other:
+            # It has all partitions before long, and gives half of them back.
+            await ground.change_user(user(1, name="after"))
+            await ground.user_is(1, name="after")
+            await running.until_ready()
+        await ground.change_user(user(1, name="later"))
+        await ground.user_is(1, name="later")
+        assert running.count("freshline_epochs_total") == 1
+        assert other.count("freshline_epochs_total") == 0
 
 
 async def test_a_worker_stops_while_the_broker_is_away(ground: Ground, stack: LocalStack) -> None:
