@@ -17,11 +17,15 @@ class Action(enum.Enum):
 
 
 TABLE: Final[tuple[tuple[type[BaseException], Action, str], ...]] = (
-    (StoreUnavailableError, Action.RETRY, "Kafka, Postgres or Redis is away: it is waited for, with growing pauses."),
+    (
+        StoreUnavailableError,
+        Action.RETRY,
+        "See that Kafka, Postgres and Redis answer, and start again: nothing is lost.",
+    ),
     (
         SourceChangedError,
         Action.RETRY,
-        "No log is followed, or another one: an epoch begins by itself once there is one.",
+        "No log is followed, or another one. Start again: an epoch begins by itself once there is one.",
     ),
     (MalformedRecordError, Action.DEAD_LETTER, "See `freshline dead-letters list`; mend the producer, then replay."),
 )
