@@ -28,7 +28,7 @@ from tests.integration.worker_ground import (
 
 @pytest.fixture
 async def ground(make_settings: MakeSettings) -> AsyncIterator[Ground]:
-    async with open_ground(make_settings(topics=SIZES, worker={"session_timeout_s": 1})) as ground:
+    async with open_ground(make_settings(topics=SIZES)) as ground:
         yield ground
 
 
