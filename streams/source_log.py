@@ -9,11 +9,10 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer
 
-from infra.kafka.driver import kafka_errors, stop_consumer
+from infra.kafka.driver import REQUEST_TIMEOUT_MS, kafka_errors, stop_consumer
 from infra.kafka.log import Partition
 from infra.kafka.topic_ids import topic_ids
 
-_REQUEST_TIMEOUT_MS: Final = 15_000
 _FETCH_TIMEOUT_MS: Final = 200
 
 
@@ -82,7 +81,7 @@ async def open_source_log(arguments: Mapping[str, Any]) -> AsyncIterator[SourceL
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
-        request_timeout_ms=_REQUEST_TIMEOUT_MS,
+        request_timeout_ms=REQUEST_TIMEOUT_MS,
     )
     try:
         with kafka_errors():

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 from schemas.errors import StoreUnavailableError
 
 # After it a broker that does not answer is taken for one that is away.
-ANSWER_TIMEOUT_S: Final = 15.0
+REQUEST_TIMEOUT_MS: Final = 15_000
 
 
 @contextmanager
@@ -34,7 +34,7 @@ def kafka_errors() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def answering(timeout_s: float = ANSWER_TIMEOUT_S) -> AsyncIterator[None]:
+async def answering(timeout_s: float = REQUEST_TIMEOUT_MS / 1000) -> AsyncIterator[None]:
     """As `kafka_errors`, and give up after some time: while no broker is there the driver looks for one for ever.
 
     Raises:

@@ -23,7 +23,7 @@ from aiokafka.errors import (
 )
 
 from infra.kafka.assignment import EvenTopicsAssignor
-from infra.kafka.driver import ANSWER_TIMEOUT_S, answering, kafka_errors, stop_consumer
+from infra.kafka.driver import REQUEST_TIMEOUT_MS, answering, kafka_errors, stop_consumer
 from infra.kafka.topic_ids import topic_ids
 from infra.logs import logger
 from schemas.errors import FreshlineError, NotOpenError, StoreUnavailableError
@@ -44,7 +44,6 @@ class UnreadableBatchError(FreshlineError):
 
 # What the driver holds of one partition while nobody reads, as when a store is away; a larger batch is held alone.
 _PARTITION_FETCH_BYTES: Final = 1024 * 1024
-_REQUEST_TIMEOUT_MS: Final = round(ANSWER_TIMEOUT_S * 1000)
 # Nobody depends on a commit, and whoever is asked to stop waits for one.
 _COMMIT_TIMEOUT_S: Final = 5.0
 # Commits that a rebalance overtakes. They are hints for a new epoch, and the next one makes good for them.
@@ -97,7 +96,7 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
             # What a transaction of Kafka's took back was never said.
             "isolation_level": "read_committed",
             "max_partition_fetch_bytes": _PARTITION_FETCH_BYTES,
-            "request_timeout_ms": _REQUEST_TIMEOUT_MS,
+            "request_timeout_ms": REQUEST_TIMEOUT_MS,
             "fetch_max_wait_ms": 200,
             "metadata_max_age_ms": 30_000,
         }
@@ -115,7 +114,7 @@ class ChangeLog(ConsumerRebalanceListener):  # type: ignore[misc]  # aiokafka ha
         """
         consumer = self._member()
         observer = AIOKafkaConsumer(
-            **self._arguments, isolation_level="read_committed", request_timeout_ms=_REQUEST_TIMEOUT_MS
+            **self._arguments, isolation_level="read_committed", request_timeout_ms=REQUEST_TIMEOUT_MS
         )
         try:
             with kafka_errors():
