@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 
 from freshline.l1 import L1, SILENCE_S
 from infra.logs import logger
+from infra.redis.client import renew_connections
 from infra.redis.subscription import Subscription, incarnation_of, subscribe
 
 _FIRST_PAUSE_S: Final = 0.05
@@ -84,7 +85,7 @@ class Notices:
         # From here on `greet` compares.
         self._subscription = subscription
         if has_others:
-            await client.connection_pool.disconnect(inuse_connections=True)
+            await renew_connections(client)
         self._l1.subscribed()
 
     async def _listen(self, subscription: Subscription) -> str:

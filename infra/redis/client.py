@@ -43,3 +43,21 @@ async def open_client(
     )
     async with Redis.from_pool(pool) as client:
         yield client
+
+
+async def renew_connections(client: Redis) -> None:
+    """Let every command that begins from now on use a connection that was made from now on.
+
+    A command under way ends on the connection that it has; that one is closed when it is given back. redis-py's
+    ``disconnect`` of a pool takes connections away from commands in the middle of a write or of a handshake, which
+    then fail in ways that its own retry does not know.
+    """
+    pool = client.connection_pool
+    await pool.update_active_connections_for_reconnect()  # type: ignore[no-untyped-call]
+    # Nothing is awaited in between: a connection is either marked as one in use, or idle, and then taken here.
+    idle = []
+    while pool.can_get_connection():
+        idle.append(pool.get_available_connection())  # type: ignore[no-untyped-call]
+    for connection in idle:
+        await connection.disconnect(nowait=True)
+        await pool.release(connection)
