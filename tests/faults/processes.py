@@ -8,8 +8,8 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,12 @@ class WorkerProcess:
         """Whether it is there, stopped or not."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None, "it was not started"
+        return self._process.pid
+
     def send(self, number: signal.Signals) -> None:
         """Send it a signal."""
         assert self._process is not None, "it was not started"
@@ -76,6 +82,16 @@ class WorkerProcess:
         if self._process is not None:
             self._process.kill()
             self._process.wait()
+
+
+@contextmanager
+def killed_at_the_end(process: WorkerProcess) -> Iterator[None]:
+    """Start it, and kill it at the end at the latest."""
+    process.start()
+    try:
+        yield
+    finally:
+        process.kill()
 
 
 @asynccontextmanager

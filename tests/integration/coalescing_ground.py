@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import CollectorRegistry
 
 from freshline.source.topics import apply_topics
@@ -23,6 +22,7 @@ from schemas.refresh import Refresh, decode_refresh
 from schemas.voiceassist import VOICEASSIST
 from streams.coalescing import Coalescing, open_coalescing
 from streams.stored import parse_key
+from tests.administrator import administrator
 from tests.integration.worker_ground import TIMEOUT_S, Running, encoded, eventually
 
 TABLE = "public.documents"
@@ -169,16 +169,6 @@ class DocumentsGround:
             yield
         finally:
             await cancel(task)
-
-
-@asynccontextmanager
-async def administrator(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
-    admin = AIOKafkaAdminClient(**settings.kafka.client_arguments())
-    await admin.start()
-    try:
-        yield admin
-    finally:
-        await admin.close()
 
 
 @asynccontextmanager

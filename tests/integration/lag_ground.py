@@ -16,6 +16,7 @@ from aiokafka.structs import OffsetAndMetadata
 
 from infra.kafka.observer import Bounds, Observer, open_observer
 from infra.settings import Settings
+from tests.administrator import administrator
 from tests.integration.worker_ground import eventually
 
 _MEMBER: Final = """
@@ -53,13 +54,8 @@ class Hands(NamedTuple):
 async def open_hands(settings: Settings) -> AsyncIterator[Hands]:
     """All of it, open."""
     arguments = settings.kafka.client_arguments()
-    admin = AIOKafkaAdminClient(**arguments)
-    await admin.start()
-    try:
-        async with open_observer(arguments) as observer:
-            yield Hands(arguments, admin, observer)
-    finally:
-        await admin.close()
+    async with administrator(settings) as admin, open_observer(arguments) as observer:
+        yield Hands(arguments, admin, observer)
 
 
 class History:

@@ -23,12 +23,12 @@ from infra.settings import Settings, StreamSettings
 from schemas.refresh import Refresh
 from schemas.voiceassist import VOICEASSIST
 from streams.coalescing import FaustStoppedError, open_coalescing
+from tests.administrator import administrator
 from tests.conftest import MakeSettings
 from tests.integration.coalescing_ground import (
     PARTITIONS,
     TABLE,
     DocumentsGround,
-    administrator,
     document,
     event,
     open_documents_ground,

@@ -25,7 +25,7 @@ from infra.kafka.browser import open_browser
 from infra.kafka.producer import Producer
 from infra.postgres.statements import statement
 from infra.progress import Progress
-from infra.redis.coherence import Coherence, Found, State
+from infra.redis.coherence import NO_FLOOR_YET, Coherence, Found, State
 from infra.settings import Settings
 from schemas.canonical import row_from_json
 from schemas.entry import unpack
@@ -236,6 +236,15 @@ class Ground:
     async def state(self) -> State:
         """The state of the namespace."""
         return await self.coherence.state()
+
+    async def epoch_begins(self, *, after: str = "") -> None:
+        """Wait until an epoch other than this one has begun."""
+
+        async def is_new() -> bool:
+            state = await self.state()
+            return state.epoch not in {"", after} and state.floor != NO_FLOOR_YET
+
+        await eventually(is_new, "a new epoch begins")
 
     async def watermarks(self, role: str) -> dict[str, int]:
         """The watermarks of a role's group, by ``topic/partition``."""
