@@ -116,11 +116,15 @@ class SemanticGround:
     # The index.
 
     async def walked(self) -> None:
-        """Wait until the table was compared with the index: a change that comes meanwhile may be embedded twice."""
+        """Wait until the table was compared with the index, in the present epoch.
+
+        What follows a change meanwhile may be done twice: embedded, and its tags dropped.
+        """
 
         async def is_done() -> bool:
+            epoch = (await self.ground.state()).epoch
             walks = await IndexState(self.ground.redis, self.ground.settings.namespace).walks()
-            return any(walk.is_done for walk in walks.values())
+            return any(walk.is_done and walk.epoch == epoch for walk in walks.values())
 
         await eventually(is_done, "the walk through the table is done")
 

@@ -20,6 +20,12 @@ QUESTION = "Where does the cat sleep?"
 PARAPHRASE = "Where is the cat sleeping?"
 
 
+@pytest.fixture(autouse=True)
+def _generations_are_compared_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One worker alone follows them: there is nobody else to hear of them first."""
+    monkeypatch.setattr("consumers.index_keeper.SETTLED_AFTER_S", 0.0)
+
+
 @pytest.fixture
 async def ground(make_settings: MakeSettings) -> AsyncIterator[AnswerGround]:
     async with (
@@ -30,6 +36,7 @@ async def ground(make_settings: MakeSettings) -> AsyncIterator[AnswerGround]:
         await opened.semantic.change(1, "The cat sleeps on the warm roof of the barn.")
         await opened.semantic.change(2, "Invoices are to be paid within thirty days.")
         await opened.semantic.all_followed()
+        await opened.semantic.walked()
         yield opened
 
 
@@ -201,6 +208,7 @@ async def test_the_least_recently_used_answer_goes_first(make_settings: MakeSett
     ):
         await ground.semantic.change(1, "The cat sleeps on the warm roof of the barn.")
         await ground.semantic.all_followed()
+        await ground.semantic.walked()
         produce = Quoting()
         questions = ["Where is the cat?", "What is due on Monday?", "How high is the tower?", "Who wrote the letter?"]
         for question in questions[:3]:
