@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -27,12 +26,6 @@ from tests.integration.worker_ground import (
     open_ground,
     user,
 )
-
-
-@pytest.fixture
-async def ground(make_settings: MakeSettings) -> AsyncIterator[Ground]:
-    async with open_ground(make_settings(topics=SIZES, worker={"session_timeout_s": 1})) as ground:
-        yield ground
 
 
 async def test_two_workers_of_a_group_share_its_partitions_and_one_takes_over_from_the_other(ground: Ground) -> None:

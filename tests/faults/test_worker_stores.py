@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import psutil
-import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import NewTopic, RecordsToDelete
 
 from infra.local.stack import LocalStack
 from tests.administrator import administrator
-from tests.conftest import MakeSettings
 from tests.faults.processes import WorkerProcess, killed_at_the_end
-from tests.integration.worker_ground import SIZES, WRITE_THROUGH, Ground, RunningWorker, eventually, open_ground, user
+from tests.integration.worker_ground import WRITE_THROUGH, Ground, RunningWorker, eventually, user
 
 # What k8s/base/worker.yaml grants.
 GRACE_S = 60.0
-
-
-@pytest.fixture
-async def ground(make_settings: MakeSettings) -> AsyncIterator[Ground]:
-    async with open_ground(make_settings(topics=SIZES, worker={"session_timeout_s": 1})) as ground:
-        yield ground
 
 
 async def make_anew(ground: Ground, topic: str) -> None:
@@ -42,6 +33,14 @@ async def make_anew(ground: Ground, topic: str) -> None:
             return topic in await admin.list_topics()
 
         await eventually(is_there, "the topic is there again")
+
+
+async def goes_on(ground: Ground, running: RunningWorker) -> None:
+    """Wait until it applies changes again, from where it was."""
+    await ground.change_user(user(1, name="after"))
+    await ground.user_is(1, name="after")
+    await running.until_ready()
+    assert running.count("freshline_epochs_total") == 1
 
 
 async def stops_in_time(running: RunningWorker) -> None:
@@ -138,10 +137,7 @@ async def test_a_broker_that_restarts_is_waited_for(ground: Ground, stack: Local
         await ground.change_user(user(1, name="before"))
         await ground.user_is(1, name="before")
         await stack.kafka.restart()
-        await ground.change_user(user(1, name="after"))
-        await ground.user_is(1, name="after")
-        await running.until_ready()
-        assert running.count("freshline_epochs_total") == 1
+        await goes_on(ground, running)
 
 
 async def test_a_broker_that_is_away_for_long_is_waited_for(ground: Ground, stack: LocalStack) -> None:
@@ -158,10 +154,7 @@ async def test_a_broker_that_is_away_for_long_is_waited_for(ground: Ground, stac
             await eventually(has_waited_for_it, "the worker waits for Kafka")
         finally:
             await stack.kafka.start()
-        await ground.change_user(user(1, name="after"))
-        await ground.user_is(1, name="after")
-        await running.until_ready()
-        assert running.count("freshline_epochs_total") == 1
+        await goes_on(ground, running)
 
 
 async def test_a_worker_stops_while_the_broker_is_away(ground: Ground, stack: LocalStack) -> None:
